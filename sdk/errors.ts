@@ -1,0 +1,213 @@
+import {
+  create,
+  type DescMessage,
+  fromBinary,
+  type MessageShape,
+  toBinary,
+} from '@bufbuild/protobuf';
+import { type Any, anyPack, anyUnpack } from '@bufbuild/protobuf/wkt';
+import { Code } from '../gen/google/rpc/code_pb.js';
+import { BadRequestSchema, ErrorInfoSchema } from '../gen/google/rpc/error_details_pb.js';
+import { StatusSchema } from '../gen/google/rpc/status_pb.js';
+import { CallMetadata } from './transport/metadata.ts';
+import type { CallStatus } from './transport/transport.ts';
+
+export { Code };
+
+/** The `domain` of every ErrorInfo that this project sends. */
+export const errorDomain = 'micromano';
+/** The trailer that carries a google.rpc.Status. */
+export const statusDetailsKey = 'grpc-status-details-bin';
+
+/** Trailers are HTTP/2 headers, and common clients refuse more than 8 KiB of them, encoded. */
+const statusBytesMax = 4096;
+const messageCharactersMax = 1024;
+const metadataEntriesMax = 32;
+const metadataCharactersMax = 256;
+const violationsMax = 16;
+
+/** One field of a request that breaks a rule. `field` is a path, for example "volumes[2].size_bytes". */
+export type FieldViolation = { field: string; description: string };
+
+/**
+ * The only error that crosses a call. `code` decides whether to retry, `reason` decides what to do,
+ * `metadata` carries every value the sentence mentions; nobody parses `message`.
+ * `cause` stays in this process.
+ */
+export class RpcError extends Error {
+  override readonly name = 'RpcError';
+  readonly code: Code;
+  /** UPPER_SNAKE_CASE, listed in the comment of the method that answers it. */
+  readonly reason: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** google.rpc details besides the ErrorInfo, for example BadRequest. */
+  readonly details: readonly Any[];
+
+  constructor(
+    code: Code,
+    reason: string,
+    message: string,
+    metadata: Record<string, string> = {},
+    options: { details?: readonly Any[]; cause?: unknown } = {},
+  ) {
+    super(tidy(message, messageCharactersMax), { cause: options.cause });
+    this.code = code;
+    this.reason = reason;
+    this.metadata = metadata;
+    this.details = options.details ?? [];
+  }
+
+  /** The details of one type, for example `error.findDetails(BadRequestSchema)`. */
+  findDetails<Desc extends DescMessage>(schema: Desc): MessageShape<Desc>[] {
+    return this.details
+      .map((detail) => anyUnpack(detail, schema))
+      .filter((detail) => detail !== undefined);
+  }
+
+  /** The field violations of a FIELD_VIOLATION. */
+  get violations(): FieldViolation[] {
+    return this.findDetails(BadRequestSchema)
+      .flatMap((detail) => detail.fieldViolations)
+      .map(({ field, description }) => ({ field, description }));
+  }
+
+  /** What goes over the wire: always one ErrorInfo, then the other details as far as they fit. */
+  toStatus(): CallStatus {
+    const info = anyPack(
+      ErrorInfoSchema,
+      create(ErrorInfoSchema, {
+        reason: this.reason,
+        domain: errorDomain,
+        metadata: boundedMetadata(this.metadata),
+      }),
+    );
+    const bare = anyPack(
+      ErrorInfoSchema,
+      create(ErrorInfoSchema, { reason: this.reason, domain: errorDomain }),
+    );
+    for (const details of [[info, ...this.details], [info], [bare]]) {
+      const status = create(StatusSchema, { code: this.code, message: this.message, details });
+      const bytes = toBinary(StatusSchema, status);
+      if (bytes.length > statusBytesMax) continue;
+      return {
+        code: this.code,
+        message: this.message,
+        trailers: new CallMetadata().set(statusDetailsKey, bytes),
+      };
+    }
+    return { code: this.code, message: this.message, trailers: new CallMetadata() };
+  }
+
+  /** The error of a call that ended with a status other than OK. */
+  static fromStatus(status: CallStatus): RpcError {
+    const code = status.code in Code ? (status.code as Code) : Code.UNKNOWN;
+    const details = decodeDetails(status.trailers.getBytes(statusDetailsKey));
+    const info = details
+      .map((detail) => anyUnpack(detail, ErrorInfoSchema))
+      .find((detail) => detail !== undefined);
+    const others = details.filter((detail) => !detail.typeUrl.endsWith('/google.rpc.ErrorInfo'));
+    // A peer without details (a proxy, the transport itself) still gives a reason: its code's name.
+    const reason = info?.reason || (Code[code] as string);
+    return new RpcError(code, reason, status.message, info?.metadata ?? {}, { details: others });
+  }
+
+  /**
+   * Turns whatever was thrown into an RpcError. Aborts become CANCELLED, timeouts DEADLINE_EXCEEDED,
+   * anything unknown INTERNAL with a fixed text: its own text is for this process only (see `cause`).
+   */
+  static from(thrown: unknown): RpcError {
+    if (thrown instanceof RpcError) return thrown;
+    if (thrown instanceof Error && thrown.name === 'AbortError') {
+      return new RpcError(Code.CANCELLED, 'CANCELLED', 'the call was cancelled', {}, cause(thrown));
+    }
+    if (thrown instanceof Error && thrown.name === 'TimeoutError') {
+      const text = 'the deadline of the call has passed';
+      return new RpcError(Code.DEADLINE_EXCEEDED, 'DEADLINE_EXCEEDED', text, {}, cause(thrown));
+    }
+    return new RpcError(Code.INTERNAL, 'INTERNAL', 'an internal error occurred', {}, cause(thrown));
+  }
+}
+
+/** True for an RpcError, optionally only with this code or this reason. */
+export function isRpcError(thrown: unknown, codeOrReason?: Code | string): thrown is RpcError {
+  if (!(thrown instanceof RpcError)) return false;
+  if (codeOrReason === undefined) return true;
+  return thrown.code === codeOrReason || thrown.reason === codeOrReason;
+}
+
+type Maker = (reason: string, message: string, metadata?: Record<string, string>) => RpcError;
+
+function maker(code: Code): Maker {
+  return (reason, message, metadata = {}) => new RpcError(code, reason, message, metadata);
+}
+
+/** The request is wrong in itself: fix it, do not retry. */
+export function invalidArgument(
+  reason: string,
+  message: string,
+  metadata: Record<string, string> = {},
+  violations: readonly FieldViolation[] = [],
+): RpcError {
+  if (violations.length === 0)
+    return new RpcError(Code.INVALID_ARGUMENT, reason, message, metadata);
+  const fieldViolations = violations.slice(0, violationsMax).map(({ field, description }) => ({
+    field: tidy(field, metadataCharactersMax),
+    description: tidy(description, metadataCharactersMax),
+  }));
+  const detail = anyPack(BadRequestSchema, create(BadRequestSchema, { fieldViolations }));
+  return new RpcError(Code.INVALID_ARGUMENT, reason, message, metadata, { details: [detail] });
+}
+
+/** The thing named does not exist. */
+export const notFound = maker(Code.NOT_FOUND);
+/** The thing exists already, and differs from what was asked for. */
+export const alreadyExists = maker(Code.ALREADY_EXISTS);
+/** The state forbids it: change the state first. */
+export const failedPrecondition = maker(Code.FAILED_PRECONDITION);
+/** This caller may not do it. */
+export const permissionDenied = maker(Code.PERMISSION_DENIED);
+/** It is not known who calls. */
+export const unauthenticated = maker(Code.UNAUTHENTICATED);
+/** Another change came first: read again, then retry. */
+export const aborted = maker(Code.ABORTED);
+/** A limit or a quota was reached, or there is no space: make room or ask for less. */
+export const resourceExhausted = maker(Code.RESOURCE_EXHAUSTED);
+/** Not reachable now: retry with back-off. */
+export const unavailable = maker(Code.UNAVAILABLE);
+/** This plugin cannot do it, now or ever. */
+export const unimplemented = maker(Code.UNIMPLEMENTED);
+/** An invariant is broken. Prefer to throw the original error and let the server report it. */
+export const internal = maker(Code.INTERNAL);
+/** Stored or transferred data is damaged or short. */
+export const dataLoss = maker(Code.DATA_LOSS);
+/** The time allowed is over; the outcome must be asked for. */
+export const deadlineExceeded = maker(Code.DEADLINE_EXCEEDED);
+/** The caller gave up. */
+export const cancelled = maker(Code.CANCELLED);
+
+function cause(thrown: unknown): { cause: unknown } {
+  return { cause: thrown };
+}
+
+/** Cuts a text, and mends lone surrogates, which neither UTF-8 nor grpc-js's encoder can carry. */
+function tidy(text: string, charactersMax: number): string {
+  const cut = text.length <= charactersMax ? text : `${text.slice(0, charactersMax - 1)}…`;
+  return cut.toWellFormed();
+}
+
+function boundedMetadata(metadata: Readonly<Record<string, string>>): Record<string, string> {
+  const entries = Object.entries(metadata).slice(0, metadataEntriesMax);
+  return Object.fromEntries(
+    entries.map(([key, value]) => [key, tidy(String(value), metadataCharactersMax)]),
+  );
+}
+
+function decodeDetails(bytes: Uint8Array | undefined): Any[] {
+  if (!bytes) return [];
+  try {
+    return fromBinary(StatusSchema, bytes).details;
+  } catch {
+    // The peer's trailer is not a google.rpc.Status: the code and message it came with still hold.
+    return [];
+  }
+}
