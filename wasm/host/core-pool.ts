@@ -1,0 +1,159 @@
+import { availableParallelism } from 'node:os';
+import { hash } from './blake3.ts';
+import { CoreError } from './errors.ts';
+import type { Job } from './job.ts';
+import { blockSize, idSize, type Slot } from './layout.ts';
+import { coreModule, createMemory, instantiate } from './load.ts';
+import { planDecode, planEncode } from './plan.ts';
+import type { DecodedRun, DecodeRun, EncodedRun, EncodeRun } from './runs.ts';
+import { Slots } from './slots.ts';
+import {
+  type Executor,
+  LocalExecutor,
+  type StartWorker,
+  startWorker,
+  WorkerCrew,
+} from './worker-crew.ts';
+
+export { BlockError, CoreError, ShortReadError } from './errors.ts';
+export { blockSize, idSize, runBlocksMax } from './layout.ts';
+export type {
+  DecodedRun,
+  DecodeRun,
+  EncodedRun,
+  EncodeRun,
+  Extent,
+  StoredBlock,
+} from './runs.ts';
+
+/** Most workers of a pool. */
+export const workersMax = 16;
+// Workers when the caller does not say: beyond four, reading and writing are what limits, and memory grows.
+const workersDefaultMax = 4;
+
+export type CorePoolOptions = {
+  /** Worker threads, 0 to 16; 0 does every run in the calling thread. Default: the processors, at most 4. */
+  workers?: number;
+  /** Runs in memory at a time, each about 8 MiB. Default: two a worker and two more. */
+  slots?: number;
+  /** How to start a worker; tests give others. */
+  startWorker?: StartWorker;
+};
+
+/**
+ * Encodes and decodes runs of blocks on worker threads that share one memory. Slots are given in the order of the calls, so
+ * a caller may start any number of runs and use their results in order; it must release each.
+ */
+export class CorePool {
+  private readonly memory: WebAssembly.Memory;
+  private readonly bytes: Uint8Array;
+  private readonly slots: Slots;
+  private readonly executor: Executor;
+
+  private constructor(memory: WebAssembly.Memory, slots: Slots, executor: Executor) {
+    this.memory = memory;
+    this.bytes = new Uint8Array(memory.buffer);
+    this.slots = slots;
+    this.executor = executor;
+  }
+
+  /** Opens a pool. Throws CoreError NOT_BUILT, or BAD_RUN for a wrong option. */
+  static async open(options: CorePoolOptions = {}): Promise<CorePool> {
+    const workers = options.workers ?? Math.min(availableParallelism(), workersDefaultMax);
+    const slots = options.slots ?? workers * 2 + 2;
+    if (!Number.isInteger(workers) || workers < 0 || workers > workersMax) {
+      throw new CoreError('BAD_RUN', `workers is ${workers}: must be 0 to ${workersMax}`);
+    }
+    if (!Number.isInteger(slots) || slots < 1 || slots > workersMax * 2 + 2) {
+      throw new CoreError('BAD_RUN', `slots is ${slots}: must be 1 to ${workersMax * 2 + 2}`);
+    }
+    const instances = Math.max(workers, 1);
+    const module = coreModule();
+    const memory = createMemory(instances, slots);
+    if (workers === 0) {
+      const local = new LocalExecutor(instantiate(module, memory, 0));
+      return new CorePool(memory, new Slots(slots, instances), local);
+    }
+    const crew = new WorkerCrew(module, memory, options.startWorker ?? startWorker);
+    for (let index = 0; index < workers; index++) crew.hire(index);
+    return new CorePool(memory, new Slots(slots, instances), crew);
+  }
+
+  /** Encodes a run once a slot is free. Rejects with CoreError (see its reasons); the slot is then free again. */
+  async encode(run: EncodeRun): Promise<EncodedRun> {
+    const extents = planEncode(run);
+    const slot = await this.slots.take();
+    const { blocks, compress, bytes, parentIds } = run;
+    if (bytes) this.bytes.set(bytes, slot.input);
+    if (parentIds) this.bytes.set(parentIds, slot.parentIds);
+    const used = await this.runIn(slot, {
+      kind: 'encode',
+      slot,
+      blocks,
+      extents,
+      filled: bytes?.length ?? 0,
+      hasParent: parentIds !== undefined,
+      compress,
+    });
+    const { buffer } = this.memory;
+    return {
+      kinds: new Uint8Array(buffer, slot.kinds, blocks),
+      ids: new Uint8Array(buffer, slot.ids, blocks * idSize),
+      offsets: new Uint32Array(buffer, slot.offsets, blocks),
+      lengths: new Uint32Array(buffer, slot.lengths, blocks),
+      data: new Uint8Array(buffer, slot.output, used),
+      release: this.releaser(slot),
+    };
+  }
+
+  /**
+   * Decodes a run once a slot is free, checks every block against its id and only then writes. Rejects with CoreError; a
+   * BlockError names the first damaged block, and nothing of the run was written.
+   */
+  async decode(run: DecodeRun): Promise<DecodedRun> {
+    const { kinds, offsets, lengths, reads, writes } = planDecode(run);
+    const slot = await this.slots.take();
+    const { buffer } = this.memory;
+    const blocks = run.blocks.length;
+    if (run.stored) this.bytes.set(run.stored, slot.input);
+    this.bytes.set(kinds, slot.kinds);
+    new Uint32Array(buffer, slot.offsets, blocks).set(offsets);
+    new Uint32Array(buffer, slot.lengths, blocks).set(lengths);
+    run.blocks.forEach((block, i) => {
+      this.bytes.set(block.id, slot.ids + i * idSize);
+    });
+    await this.runIn(slot, { kind: 'decode', slot, blocks, reads, writes });
+    const length = run.targetFd === undefined ? blocks * blockSize : 0;
+    const release = this.releaser(slot);
+    if (length === 0) release();
+    return { bytes: new Uint8Array(buffer, slot.output, length), release };
+  }
+
+  /** BLAKE3-256 of bytes of any length, in the calling thread. */
+  hash(bytes: Uint8Array): Uint8Array {
+    return hash(bytes);
+  }
+
+  /** Waits for the runs in progress, rejects those that wait with POOL_CLOSED and ends the workers. */
+  async close(): Promise<void> {
+    this.slots.close();
+    await this.executor.close();
+  }
+
+  private async runIn(slot: Slot, job: Job): Promise<number> {
+    try {
+      return await this.executor.run(job);
+    } catch (error) {
+      this.slots.give(slot);
+      throw error;
+    }
+  }
+
+  private releaser(slot: Slot): () => void {
+    let isHeld = true;
+    return () => {
+      if (isHeld) this.slots.give(slot);
+      isHeld = false;
+    };
+  }
+}

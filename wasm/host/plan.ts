@@ -1,0 +1,117 @@
+// What a worker has to do for a run, worked out and checked before it starts. No I/O here.
+import { CoreError } from './errors.ts';
+import { blockSize, idSize, kindLz4, kindRaw, kindZero, runBlocksMax } from './layout.ts';
+import type { DecodeRun, EncodeRun, Extent, StoredBlock } from './runs.ts';
+
+/** Most extents of a run: one for each 512-byte sector of it. */
+export const extentsMax = 8192;
+// Most bytes of one write of decoded blocks.
+const writeBytesMax = 1024 * 1024;
+
+/** A piece of a file and where it is in the slot's input (reads) or output (writes). */
+export type Transfer = { fd: number; fileOffset: number; slotOffset: number; length: number };
+
+export type DecodePlan = {
+  kinds: Uint8Array;
+  offsets: Uint32Array;
+  lengths: Uint32Array;
+  reads: Transfer[];
+  writes: Transfer[];
+};
+
+function bad(message: string, details: Record<string, string | number> = {}): CoreError {
+  return new CoreError('BAD_RUN', message, details);
+}
+
+function checkCount(name: string, value: number, min: number, max: number): void {
+  if (!Number.isSafeInteger(value) || value < min || value > max) {
+    throw bad(`${name} is ${value}: must be a whole number from ${min} to ${max}`, { value });
+  }
+}
+
+/** Checks a run to encode; returns its extents in order. Throws BAD_RUN. */
+export function planEncode(run: EncodeRun): Extent[] {
+  checkCount('blocks', run.blocks, 1, runBlocksMax);
+  const size = run.blocks * blockSize;
+  if (run.bytes && run.extents) throw bad('a run has either bytes or extents, not both');
+  if (run.bytes) checkCount('bytes.length', run.bytes.length, 0, size);
+  if (run.parentIds && run.parentIds.length !== run.blocks * idSize) {
+    const { length } = run.parentIds;
+    throw bad(`parentIds has ${length} bytes: must have ${idSize} a block`, { length });
+  }
+  const extents = [...(run.extents ?? [])].sort((a, b) => a.bufferOffset - b.bufferOffset);
+  checkCount('the number of extents', extents.length, 0, extentsMax);
+  let end = 0;
+  for (const { fd, fileOffset, bufferOffset, length } of extents) {
+    checkCount('an extent’s fd', fd, 0, 2 ** 31 - 1);
+    checkCount('an extent’s fileOffset', fileOffset, 0, Number.MAX_SAFE_INTEGER - size);
+    checkCount('an extent’s bufferOffset (extents must not overlap)', bufferOffset, end, size);
+    checkCount('an extent’s length', length, 0, size - bufferOffset);
+    end = bufferOffset + length;
+  }
+  return extents;
+}
+
+// Appends a transfer, or lengthens the last one when the new one continues it in the file and in the slot.
+function append(list: Transfer[], next: Transfer, bytesMax: number): void {
+  const last = list.at(-1);
+  const continues =
+    last !== undefined &&
+    last.fd === next.fd &&
+    last.fileOffset + last.length === next.fileOffset &&
+    last.slotOffset + last.length === next.slotOffset &&
+    last.length + next.length <= bytesMax;
+  if (continues) last.length += next.length;
+  else list.push(next);
+}
+
+function checkStored(block: StoredBlock, stored: Uint8Array | undefined): void {
+  if (block.id.length !== idSize) {
+    throw bad(`an id has ${block.id.length} bytes: must have ${idSize}`);
+  }
+  checkCount('a stored block’s length', block.length, 1, blockSize);
+  if (block.encoding !== 'lz4' && block.encoding !== 'raw') {
+    throw bad(`a block’s encoding is ${block.encoding}: must be lz4 or raw`);
+  }
+  if (stored) checkCount('a stored block’s offset', block.offset, 0, stored.length - block.length);
+  else {
+    checkCount('a stored block’s fd', block.fd, 0, 2 ** 31 - 1);
+    checkCount('a stored block’s offset', block.offset, 0, Number.MAX_SAFE_INTEGER - blockSize);
+  }
+}
+
+/** Checks a run to decode and says what to read, decode and write, neighbours joined. Throws BAD_RUN. */
+export function planDecode(run: DecodeRun): DecodePlan {
+  const count = run.blocks.length;
+  checkCount('the number of blocks', count, 1, runBlocksMax);
+  if (run.stored) checkCount('stored.length', run.stored.length, 0, runBlocksMax * blockSize);
+  const plan: DecodePlan = {
+    kinds: new Uint8Array(count),
+    offsets: new Uint32Array(count),
+    lengths: new Uint32Array(count),
+    reads: [],
+    writes: [],
+  };
+  let used = 0;
+  run.blocks.forEach((block, i) => {
+    const isZero = block.id.length === idSize && block.id.every((byte) => byte === 0);
+    plan.kinds[i] = kindZero;
+    if (isZero) return;
+    checkStored(block, run.stored);
+    const { fd, offset, length, encoding } = block;
+    plan.kinds[i] = encoding === 'lz4' ? kindLz4 : kindRaw;
+    plan.lengths[i] = length;
+    plan.offsets[i] = run.stored ? offset : used;
+    if (!run.stored) {
+      append(plan.reads, { fd, fileOffset: offset, slotOffset: used, length }, Infinity);
+      used += length;
+    }
+    if (run.targetFd === undefined) return;
+    const targetLength = block.targetLength ?? blockSize;
+    checkCount('a targetOffset', block.targetOffset, 0, Number.MAX_SAFE_INTEGER - blockSize);
+    checkCount('a targetLength', targetLength, 1, blockSize);
+    const write = { fd: run.targetFd, fileOffset: block.targetOffset, slotOffset: i * blockSize };
+    append(plan.writes, { ...write, length: targetLength }, writeBytesMax);
+  });
+  return plan;
+}
