@@ -92,8 +92,8 @@ export function parseFailpoints(text: string): Map<string, Program> {
 }
 
 function fromEnvironment(): Settings | undefined {
-  const text = process.env['NFV_FAILPOINTS'];
-  const logFile = process.env['NFV_FAILPOINTS_LOG'];
+  const text = process.env.NFV_FAILPOINTS;
+  const logFile = process.env.NFV_FAILPOINTS_LOG;
   if (text === undefined && logFile === undefined) return undefined;
   return { programs: parseFailpoints(text ?? ''), logFile, hits: [] };
 }
