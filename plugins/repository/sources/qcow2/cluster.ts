@@ -3,9 +3,12 @@ import { constants, inflateRaw, zstdDecompress } from 'node:zlib';
 import { clusterCacheMax } from '../limits.ts';
 import { corrupt } from './header.ts';
 import type { CompressedCluster, Layer } from './layer.ts';
+import { zstdFrameBytes } from './zstd-frame.ts';
 
 const inflate = promisify(inflateRaw);
 const unzstd = promisify(zstdDecompress);
+/** A cluster has at most 2 MiB; a frame that asks for a window above 8 MiB is not one of ours. */
+const zstdOptions = { params: { [constants.ZSTD_d_windowLogMax]: 23 } };
 
 /**
  * Decompressed clusters, the last few of a chain. The compressed length counts in sectors, so foreign bytes
@@ -37,7 +40,7 @@ async function decompress(layer: Layer, cluster: CompressedCluster): Promise<Uin
   try {
     plain =
       compression === 'zstd'
-        ? await unzstd(stored, { maxOutputLength: clusterSize })
+        ? await unzstdFrames(stored, clusterSize)
         : await inflate(stored, {
             maxOutputLength: clusterSize,
             finishFlush: constants.Z_SYNC_FLUSH,
@@ -51,6 +54,23 @@ async function decompress(layer: Layer, cluster: CompressedCluster): Promise<Uin
   if (plain.length !== clusterSize) {
     const what = `the compressed cluster at ${cluster.fileOffset} gives ${plain.length} bytes`;
     throw corrupt(path, what, { offset: String(cluster.fileOffset) });
+  }
+  return plain;
+}
+
+/** A cluster may consist of several frames; bytes behind the last one belong to others. */
+async function unzstdFrames(stored: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+  const plain = new Uint8Array(clusterSize);
+  let done = 0;
+  for (let at = 0; done < clusterSize; ) {
+    const length = zstdFrameBytes(stored.subarray(at));
+    if (length === undefined) throw new Error('a zstd frame is not whole');
+    const frame = stored.subarray(at, at + length);
+    const part = await unzstd(frame, { ...zstdOptions, maxOutputLength: clusterSize - done });
+    if (part.length === 0) throw new Error('a zstd frame is empty');
+    plain.set(part, done);
+    done += part.length;
+    at += length;
   }
   return plain;
 }
