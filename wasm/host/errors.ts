@@ -28,20 +28,20 @@ export class CoreError extends Error {
 /** A file ended early: `wanted` bytes at `fileOffset` of `fd`, of which only `got` exist. */
 export class ShortReadError extends CoreError {
   get fd(): number {
-    return this.details['fd'] as number;
+    return this.details.fd as number;
   }
   get fileOffset(): number {
-    return this.details['fileOffset'] as number;
+    return this.details.fileOffset as number;
   }
   get got(): number {
-    return this.details['got'] as number;
+    return this.details.got as number;
   }
 }
 
 /** A stored block is not what its id says. `blockIndex` counts from 0 in the run. */
 export class BlockError extends CoreError {
   get blockIndex(): number {
-    return this.details['blockIndex'] as number;
+    return this.details.blockIndex as number;
   }
 }
 
