@@ -1,0 +1,37 @@
+import { join } from 'node:path';
+import { OperationOccurrenceService } from '../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
+import { VnfSnapshotPackageService } from '../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
+import { invalidArgument } from '../../sdk/errors.ts';
+import { definePlugin } from '../../sdk/plugin.ts';
+import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
+import { grantingService } from './granting.ts';
+import { parsePolicy } from './policy.ts';
+import { proxy } from './proxy.ts';
+
+/** The configuration of an NFVO: the plugin instances it works with, and its granting policy. */
+export type NfvoConfig = { vnfm: string; vim: string; policy?: unknown };
+
+/** The orchestrator: grants operations by policy, and offers the VNFM's package interface to the OSS/BSS. */
+export const nfvoPlugin = definePlugin({
+  name: 'nfvo',
+  role: 'nfvo',
+  version: '0.1.0',
+  start: async (context) => {
+    const { vnfm, vim, policy } = (context.config ?? {}) as Partial<NfvoConfig>;
+    if (!vnfm || !vim) {
+      throw invalidArgument('CONFIG_INVALID', 'nfvo: vnfm and vim must name plugin instances');
+    }
+    const { clock, random, logger } = context;
+    const store = openSqliteStore({ path: join(context.dataFolder, 'nfvo.db'), clock });
+    const packages = context.client(VnfSnapshotPackageService, { target: vnfm });
+    const operations = context.client(OperationOccurrenceService, { target: vnfm });
+    return {
+      services: [
+        grantingService({ policy: parsePolicy(policy), store, vim, clock, random, logger }),
+        proxy(VnfSnapshotPackageService, packages, logger),
+        proxy(OperationOccurrenceService, operations, logger),
+      ],
+      stop: () => store.close(),
+    };
+  },
+});

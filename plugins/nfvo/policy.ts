@@ -1,0 +1,115 @@
+import type { GrantRequest } from '../../gen/nfv/grant/v1/grant_pb.js';
+import { OperationType } from '../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { invalidArgument } from '../../sdk/errors.ts';
+
+/**
+ * One rule of the granting policy. The first rule that matches a request decides; conditions that are absent match
+ * everything. `operations` are names of nfv.operation.v1.OperationType without their prefix.
+ */
+export type Rule = {
+  name: string;
+  operations?: string[];
+  vnfdIds?: string[];
+  vnfInstanceIds?: string[];
+  /** Matches only requests that are expected to store more than this. */
+  expectedBytesAbove?: number;
+  decision: 'grant' | 'refuse';
+  /** Why, told to the requester of what is refused. */
+  reason?: string;
+};
+
+/** What the NFVO grants. Without a rule that matches, `default` decides. */
+export type Policy = { default: 'grant' | 'refuse'; rules: Rule[] };
+
+export type Decision = { granted: boolean; rule: string; reason: string };
+
+/** The policy of an NFVO without configuration: everything is granted. */
+export const openPolicy: Policy = { default: 'grant', rules: [] };
+
+/** Decides on a request. Pure: the same policy and request give the same decision. */
+export function decide(policy: Policy, request: GrantRequest): Decision {
+  const rule = policy.rules.find((candidate) => matches(candidate, request));
+  const decision = rule?.decision ?? policy.default;
+  return {
+    granted: decision === 'grant',
+    rule: rule?.name ?? 'default',
+    reason: rule?.reason ?? (rule ? `rule "${rule.name}"` : 'the default of the policy'),
+  };
+}
+
+function matches(rule: Rule, request: GrantRequest): boolean {
+  const operation = OperationType[request.operation] ?? '';
+  if (rule.operations && !rule.operations.includes(operation)) return false;
+  if (rule.vnfdIds && !rule.vnfdIds.includes(request.vnfdId)) return false;
+  if (rule.vnfInstanceIds && !rule.vnfInstanceIds.includes(request.vnfInstanceId)) return false;
+  const { expectedBytesAbove } = rule;
+  if (expectedBytesAbove === undefined) return true;
+  return request.expectedBytes !== undefined && request.expectedBytes > BigInt(expectedBytesAbove);
+}
+
+const ruleKeys: readonly string[] = [
+  'name',
+  'operations',
+  'vnfdIds',
+  'vnfInstanceIds',
+  'expectedBytesAbove',
+  'decision',
+  'reason',
+];
+
+/** Checks a policy from a configuration file. INVALID_ARGUMENT with the path of what is wrong. */
+export function parsePolicy(value: unknown): Policy {
+  if (value === undefined) return openPolicy;
+  const policy = object(value, 'policy', ['default', 'rules']);
+  const rules = policy['rules'] ?? [];
+  if (!Array.isArray(rules)) throw invalid('policy.rules', 'must be a list');
+  return {
+    default: decision(policy['default'] ?? 'grant', 'policy.default'),
+    rules: rules.map((rule, index) => parseRule(rule, `policy.rules[${index}]`)),
+  };
+}
+
+function parseRule(value: unknown, path: string): Rule {
+  const rule = object(value, path, ruleKeys);
+  if (typeof rule['name'] !== 'string' || rule['name'] === '') {
+    throw invalid(`${path}.name`, 'must be a text that is not empty');
+  }
+  for (const key of ['operations', 'vnfdIds', 'vnfInstanceIds']) {
+    if (rule[key] !== undefined && !isTexts(rule[key])) {
+      throw invalid(`${path}.${key}`, 'must be a list of texts');
+    }
+  }
+  for (const operation of (rule['operations'] as string[] | undefined) ?? []) {
+    if (!(operation in OperationType)) {
+      throw invalid(`${path}.operations`, `"${operation}" is not an operation`);
+    }
+  }
+  const above = rule['expectedBytesAbove'];
+  if (above !== undefined && !(Number.isSafeInteger(above) && (above as number) >= 0)) {
+    throw invalid(`${path}.expectedBytesAbove`, 'must be a whole number of bytes');
+  }
+  decision(rule['decision'], `${path}.decision`);
+  return rule as Rule;
+}
+
+function object(value: unknown, path: string, keys: readonly string[]): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalid(path, 'must be an object');
+  }
+  const unknown = Object.keys(value).find((key) => !keys.includes(key));
+  if (unknown) throw invalid(`${path}.${unknown}`, `is not known; known: ${keys.join(', ')}`);
+  return value as Record<string, unknown>;
+}
+
+function decision(value: unknown, path: string): 'grant' | 'refuse' {
+  if (value === 'grant' || value === 'refuse') return value;
+  throw invalid(path, 'must be "grant" or "refuse"');
+}
+
+function isTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string');
+}
+
+function invalid(path: string, text: string) {
+  return invalidArgument('CONFIG_INVALID', `nfvo.${path}: ${text}`, { path: `nfvo.${path}` });
+}

@@ -1,0 +1,32 @@
+import type { DescService } from '@bufbuild/protobuf';
+import type { CallOptions } from '../../sdk/client.ts';
+import type { Logger } from '../../sdk/ports/logger.ts';
+import { type HandlerContext, type Handlers, implement } from '../../sdk/server.ts';
+
+/** What a proxied call gets when its caller set no deadline. */
+const proxiedDeadlineMs = 60 * 60_000;
+
+type AnyClient = Record<string, (request: unknown, options: CallOptions) => unknown>;
+
+/**
+ * Offers a service of another block as one's own: every method is passed on with the caller's deadline and
+ * cancellation, and errors come back unchanged. The NFVO offers the VNFM's package interface to the OSS/BSS this way
+ * (GR NFV-TST 005 clause 7.5.8).
+ */
+export function proxy<S extends DescService>(service: S, client: object, logger: Logger) {
+  const handlers = Object.fromEntries(
+    service.methods.map((method) => {
+      const call = (client as AnyClient)[method.localName]!;
+      return [
+        method.localName,
+        (request: unknown, context: HandlerContext) => call(request, options(context)),
+      ];
+    }),
+  );
+  return implement(service, handlers as Handlers<S>, { logger });
+}
+
+function options({ signal, deadline }: HandlerContext): CallOptions {
+  const left = deadline ? deadline.getTime() - Date.now() : proxiedDeadlineMs;
+  return { signal, deadlineMs: Math.max(1, left) };
+}
