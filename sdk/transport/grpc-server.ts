@@ -118,7 +118,7 @@ function incomingCall(stream: Stream, path: string, signal: AbortSignal): Incomi
     sendHeaders: (headers) => stream.sendMetadata(toGrpcMetadata(headers)),
     send: async (message) => {
       assertMessageSize(message);
-      if (signal.aborted || stream.destroyed || stream.write(message)) return;
+      if (signal.aborted || stream.writableEnded || stream.write(message)) return;
       await roomOrEnd(stream);
     },
   };
