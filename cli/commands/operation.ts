@@ -1,0 +1,121 @@
+import type { Command } from 'commander';
+import {
+  LifecycleOperationOccurrenceSchema,
+  OperationState,
+  OperationType,
+} from '../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import {
+  CancelMode,
+  OperationOccurrenceService,
+} from '../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
+import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
+import { printOccurrence, reportOperation } from '../occurrence.ts';
+import { messageJson, printJson, printTable } from '../output.ts';
+import type { Session } from '../session.ts';
+
+type WaitOptions = CommonOptions & { wait: boolean };
+
+/** Operations are followed as the element manager, which may follow all of them. */
+export function operations(session: Session) {
+  return session.client(OperationOccurrenceService, 'em');
+}
+
+export function operationCommand(program: Command): void {
+  const operation = program
+    .command('operation')
+    .description('follow and steer lifecycle operation occurrences');
+
+  asClient(operation.command('list'))
+    .description('list operations, newest first')
+    .option('--filter <filter>', 'ETSI attribute filter, for example "(eq,vnf_instance_id,vnf-1)"')
+    .action(
+      clientAction<CommonOptions & { filter?: string }>(async (session, options) => {
+        const { occurrences } = await operations(session).listLifecycleOperationOccurrences({
+          filter: options.filter ?? '',
+        });
+        if (options.json) {
+          const list = occurrences.map((item) =>
+            messageJson(LifecycleOperationOccurrenceSchema, item),
+          );
+          return printJson({ operations: list });
+        }
+        printTable(
+          ['ID', 'OPERATION', 'STATE', 'VNF'],
+          occurrences.map((item) => [
+            item.id,
+            OperationType[item.operation],
+            OperationState[item.operationState],
+            item.vnfInstanceId,
+          ]),
+        );
+      }),
+    );
+
+  asClient(operation.command('show <id>'))
+    .description('show one operation with its sequence of calls')
+    .action(
+      clientAction(async (session, options, id) => {
+        const { occurrence } = await operations(session).getLifecycleOperationOccurrence({
+          lifecycleOperationOccurrenceId: id!,
+        });
+        if (options.json) {
+          printJson({ operation: messageJson(LifecycleOperationOccurrenceSchema, occurrence!) });
+        } else printOccurrence(occurrence!);
+      }),
+    );
+
+  asClient(operation.command('watch <id>'))
+    .description('follow an operation to its end; exit code 0 when it completed')
+    .action(
+      clientAction((session, options, id) =>
+        reportOperation(operations(session), id!, { json: options.json === true, wait: true }),
+      ),
+    );
+
+  steering(
+    operation,
+    'retry',
+    'go on with an operation in FAILED_TEMP at the step that failed',
+    (api, id) => api.retryLifecycleOperation({ lifecycleOperationOccurrenceId: id }),
+  );
+  steering(operation, 'rollback', 'undo an operation in FAILED_TEMP', (api, id) =>
+    api.rollbackLifecycleOperation({ lifecycleOperationOccurrenceId: id }),
+  );
+  steering(operation, 'fail', 'give up an operation in FAILED_TEMP', (api, id) =>
+    api.failLifecycleOperation({ lifecycleOperationOccurrenceId: id }),
+  );
+  steering(operation, 'cancel', 'stop a running operation and undo it', (api, id, options) =>
+    api.cancelLifecycleOperation({
+      lifecycleOperationOccurrenceId: id,
+      cancelMode: options.force ? CancelMode.FORCEFUL : CancelMode.GRACEFUL,
+    }),
+  ).option('--force', 'interrupt the running step');
+}
+
+type SteeringOptions = WaitOptions & { force?: boolean };
+
+function steering(
+  parent: Command,
+  name: string,
+  description: string,
+  call: (
+    api: ReturnType<typeof operations>,
+    id: string,
+    options: SteeringOptions,
+  ) => Promise<unknown>,
+): Command {
+  return asOperation(parent.command(`${name} <id>`))
+    .description(description)
+    .action(
+      clientAction<SteeringOptions>(async (session, options, id) => {
+        const api = operations(session);
+        await call(api, id!, options);
+        const code = await reportOperation(api, id!, {
+          json: options.json === true,
+          wait: options.wait,
+        });
+        // A cancelled or rolled back operation is what was asked for here.
+        return name === 'retry' ? code : 0;
+      }),
+    );
+}

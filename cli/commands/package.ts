@@ -1,0 +1,203 @@
+import { resolve } from 'node:path';
+import { timestampDate } from '@bufbuild/protobuf/wkt';
+import type { Command } from 'commander';
+import { ImageFormat, MapSource } from '../../gen/nfv/common/v1/common_pb.js';
+import { OperationOccurrenceService } from '../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
+import {
+  PackageState,
+  VnfSnapshotPackageService,
+  type VnfSnapshotPkgInfo,
+  VnfSnapshotPkgInfoSchema,
+} from '../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
+import { invalidArgument, notFound } from '../../sdk/errors.ts';
+import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
+import { reportOperation } from '../occurrence.ts';
+import { formatBytes, messageJson, printFields, printJson, printTable } from '../output.ts';
+import type { Session } from '../session.ts';
+
+type WaitOptions = CommonOptions & { wait: boolean };
+
+/** Packages are managed as the OSS/BSS does it: through the NFVO, on Os-Ma-nfvo. */
+function packages(session: Session) {
+  return session.client(VnfSnapshotPackageService, 'oss');
+}
+
+function report(
+  session: Session,
+  id: string,
+  options: WaitOptions,
+  extra: Record<string, unknown> = {},
+): Promise<number> {
+  const follow = { json: options.json === true, wait: options.wait };
+  return reportOperation(session.client(OperationOccurrenceService, 'oss'), id, follow, extra);
+}
+
+export function packageCommand(program: Command): void {
+  const group = program.command('package').description('VNF snapshot packages');
+  createAndExtract(group);
+  exportAndImport(group);
+  readCommands(group);
+}
+
+function createAndExtract(group: Command): void {
+  asOperation(group.command('create <snapshot>'))
+    .description('pack a VNF snapshot')
+    .option('--name <name>', 'a name for people')
+    .option('--parent <package>', 'share blocks with this package; the newest of the VNF else')
+    .action(
+      clientAction<WaitOptions & { name?: string; parent?: string }>(
+        async (session, options, snapshot) => {
+          const started = await packages(session).createVnfSnapshotPackage({
+            vnfSnapshotInfoId: snapshot!,
+            name: options.name ?? '',
+            parentPkgId: options.parent ?? '',
+          });
+          const { lifecycleOperationOccurrenceId: operation, vnfSnapshotPkgId } = started;
+          if (!options.json) process.stdout.write(`package ${vnfSnapshotPkgId}\n`);
+          return report(session, operation, options, { package: vnfSnapshotPkgId });
+        },
+      ),
+    );
+
+  asOperation(group.command('extract <package>'))
+    .description('make a VNF snapshot of a package, ready to revert to')
+    .option('--vnf <vnf>', 'the VNF instance whose drivers shall hold it')
+    .action(
+      clientAction<WaitOptions & { vnf?: string }>(async (session, options, id) => {
+        const started = await packages(session).extractVnfSnapshotPackage({
+          vnfSnapshotPkgId: id!,
+          vnfInstanceId: options.vnf ?? '',
+        });
+        const { lifecycleOperationOccurrenceId: operation, vnfSnapshotInfoId } = started;
+        if (!options.json) process.stdout.write(`snapshot ${vnfSnapshotInfoId}\n`);
+        return report(session, operation, options, { snapshot: vnfSnapshotInfoId });
+      }),
+    );
+
+  asOperation(group.command('delete <package>'))
+    .description('delete a package; other packages are not touched')
+    .action(
+      clientAction<WaitOptions>(async (session, options, id) => {
+        const started = await packages(session).deleteVnfSnapshotPackage({ vnfSnapshotPkgId: id! });
+        return report(session, started.lifecycleOperationOccurrenceId, options);
+      }),
+    );
+}
+
+function exportAndImport(group: Command): void {
+  asOperation(group.command('export <package> <archive>'))
+    .description('write a package as a ZIP64 archive')
+    .option('--disk-format <format>', 'raw.lz4 or qcow2', 'raw.lz4')
+    .option('--prove', 'read everything back through an independent decoder')
+    .action(
+      clientAction<WaitOptions & { diskFormat: string; prove?: boolean }>(
+        async (session, options, id, archive) => {
+          const started = await packages(session).exportVnfSnapshotPackage({
+            vnfSnapshotPkgId: id!,
+            location: resolve(archive!),
+            diskFormat: diskFormat(options.diskFormat),
+            prove: options.prove === true,
+          });
+          return report(session, started.lifecycleOperationOccurrenceId, options);
+        },
+      ),
+    );
+
+  asOperation(group.command('import <archive>'))
+    .description('read a package from an archive; everything in it is checked first')
+    .action(
+      clientAction<WaitOptions>(async (session, options, archive) => {
+        const started = await packages(session).importVnfSnapshotPackage({
+          location: resolve(archive!),
+        });
+        return report(session, started.lifecycleOperationOccurrenceId, options);
+      }),
+    );
+}
+
+function diskFormat(text: string): ImageFormat {
+  if (text === 'raw.lz4') return ImageFormat.RAW_LZ4;
+  if (text === 'qcow2') return ImageFormat.QCOW2;
+  throw invalidArgument('USAGE', `--disk-format "${text}": must be raw.lz4 or qcow2`);
+}
+
+function readCommands(group: Command): void {
+  asClient(group.command('list'))
+    .description('list packages')
+    .option('--filter <filter>', 'ETSI attribute filter')
+    .action(
+      clientAction<CommonOptions & { filter?: string }>(async (session, options) => {
+        const { vnfSnapshotPkgInfos } = await packages(session).queryVnfSnapshotPackageInfo({
+          filter: options.filter ?? '',
+          allFields: true,
+        });
+        if (options.json) {
+          const list = vnfSnapshotPkgInfos.map((item) =>
+            messageJson(VnfSnapshotPkgInfoSchema, item),
+          );
+          return printJson({ packages: list });
+        }
+        printTable(
+          ['ID', 'NAME', 'VNF', 'CREATED', 'LOGICAL', 'STORED', 'STATE'],
+          vnfSnapshotPkgInfos.map((item) => [
+            item.id,
+            item.name,
+            item.vnfInstanceId,
+            item.createdAt ? timestampDate(item.createdAt).toISOString() : '',
+            formatBytes(item.logicalBytes),
+            formatBytes(item.storedBytes),
+            PackageState[item.state],
+          ]),
+        );
+      }),
+    );
+
+  asClient(group.command('show <package>'))
+    .description('show one package and what each of its images cost')
+    .action(
+      clientAction(async (session, options, id) => {
+        const { vnfSnapshotPkgInfos } = await packages(session).queryVnfSnapshotPackageInfo({
+          filter: `(eq,id,'${id!.replaceAll("'", "''")}')`,
+          allFields: true,
+        });
+        const found = vnfSnapshotPkgInfos[0];
+        if (!found) {
+          const text = `there is no package "${id}"; see: mano package list`;
+          throw notFound('PACKAGE_UNKNOWN', text, { package: id! });
+        }
+        if (options.json) {
+          return printJson({ package: messageJson(VnfSnapshotPkgInfoSchema, found) });
+        }
+        showPackage(found);
+      }),
+    );
+}
+
+function showPackage(info: VnfSnapshotPkgInfo): void {
+  printFields({
+    id: info.id,
+    name: info.name,
+    snapshot: info.vnfSnapshotId,
+    vnf: info.vnfInstanceId,
+    vnfd: info.vnfdId,
+    state: PackageState[info.state],
+    parent: info.parentPkgId,
+    logical: formatBytes(info.logicalBytes),
+    stored: formatBytes(info.storedBytes),
+    operation: info.operationInProgress,
+  });
+  process.stdout.write('\n');
+  printTable(
+    ['IMAGE', 'LOGICAL', 'READ', 'BLOCKS', 'NEW', 'STORED', 'MAP', 'WHY'],
+    info.images.map((image) => [
+      image.name,
+      formatBytes(image.logicalBytes),
+      formatBytes(image.bytesRead),
+      String(image.blocks),
+      String(image.newBlocks),
+      formatBytes(image.storedBytes),
+      MapSource[image.mapSource],
+      image.mapReason,
+    ]),
+  );
+}

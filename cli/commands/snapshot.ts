@@ -1,0 +1,234 @@
+import { durationMs, timestampDate } from '@bufbuild/protobuf/wkt';
+import type { Command } from 'commander';
+import { ConsistencyLevel } from '../../gen/nfv/common/v1/common_pb.js';
+import {
+  SnapshotAvailability,
+  type VnfSnapshotInfo,
+  VnfSnapshotInfoSchema,
+} from '../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import { ConsistencyPolicy, SnapshotType } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import { invalidArgument, notFound } from '../../sdk/errors.ts';
+import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
+import { reportOperation } from '../occurrence.ts';
+import { enumName, messageJson, printFields, printJson, printTable } from '../output.ts';
+import type { Session } from '../session.ts';
+import { operations } from './operation.ts';
+import { findVnf, lifeCycle } from './vnf.ts';
+
+type WaitOptions = CommonOptions & { wait: boolean };
+type CreateOptions = WaitOptions & {
+  name?: string;
+  cold?: boolean;
+  warm?: boolean;
+  consistency?: string;
+  vnfc?: string[];
+};
+
+export function snapshotCommand(program: Command): void {
+  const snapshot = program
+    .command('snapshot')
+    .description('consistent snapshots of VNFs, and going back to them');
+  createCommand(snapshot);
+  revertCommand(snapshot);
+  readCommands(snapshot);
+  changeCommands(snapshot);
+}
+
+function createCommand(snapshot: Command): void {
+  asOperation(snapshot.command('create <vnf>'))
+    .description('take a consistent snapshot of a VNF')
+    .option('--name <name>', 'a name for people')
+    .option('--warm', 'disks, memory and device state')
+    .option('--cold', 'disks only')
+    .option('--consistency <policy>', 'required, preferred or none')
+    .option('--vnfc <ids...>', 'only these VNFC instances')
+    .action(
+      clientAction<CreateOptions>(async (session, options, idOrName) => {
+        const { id } = await findVnf(session, idOrName!);
+        const started = await lifeCycle(session).createVnfSnapshot({
+          vnfInstanceId: id,
+          name: options.name ?? '',
+          type: snapshotType(options),
+          consistency: consistencyPolicy(options.consistency),
+          vnfcInstanceIds: options.vnfc ?? [],
+        });
+        const { lifecycleOperationOccurrenceId: operation, vnfSnapshotInfoId } = started;
+        if (!options.json) process.stdout.write(`snapshot ${vnfSnapshotInfoId}\n`);
+        const follow = { json: options.json === true, wait: options.wait };
+        const extra = { snapshot: vnfSnapshotInfoId };
+        return reportOperation(operations(session), operation, follow, extra);
+      }),
+    );
+}
+
+function snapshotType({ cold, warm }: CreateOptions): SnapshotType {
+  if (cold && warm) throw invalidArgument('USAGE', '--cold and --warm exclude each other');
+  if (cold) return SnapshotType.COLD;
+  return warm ? SnapshotType.WARM : SnapshotType.UNSPECIFIED;
+}
+
+function consistencyPolicy(text: string | undefined): ConsistencyPolicy {
+  if (text === undefined) return ConsistencyPolicy.UNSPECIFIED;
+  const policy = { required: 1, preferred: 2, none: 3 }[text];
+  if (policy) return policy;
+  throw invalidArgument('USAGE', `--consistency "${text}": must be required, preferred or none`);
+}
+
+function revertCommand(snapshot: Command): void {
+  asOperation(snapshot.command('revert <vnf> <snapshot>'))
+    .description('bring a VNF back to a snapshot: wholly, or not at all')
+    .option('--skip-safety-snapshot', 'do not take a safety snapshot first')
+    .action(
+      clientAction<WaitOptions & { skipSafetySnapshot?: boolean }>(
+        async (session, options, idOrName, snapshotId) => {
+          const { id } = await findVnf(session, idOrName!);
+          const started = await lifeCycle(session).revertToVnfSnapshot({
+            vnfInstanceId: id,
+            vnfSnapshotInfoId: snapshotId!,
+            skipSafetySnapshot: options.skipSafetySnapshot === true,
+          });
+          return reportOperation(operations(session), started.lifecycleOperationOccurrenceId, {
+            json: options.json === true,
+            wait: options.wait,
+          });
+        },
+      ),
+    );
+}
+
+function readCommands(snapshot: Command): void {
+  asClient(snapshot.command('list'))
+    .description('list VNF snapshots')
+    .option('--filter <filter>', 'ETSI attribute filter')
+    .action(
+      clientAction<CommonOptions & { filter?: string }>(async (session, options) => {
+        const { vnfSnapshotInfos } = await lifeCycle(session).queryVnfSnapshotInfo({
+          filter: options.filter ?? '',
+          allFields: true,
+        });
+        if (options.json) {
+          const list = vnfSnapshotInfos.map((item) => messageJson(VnfSnapshotInfoSchema, item));
+          return printJson({ snapshots: list });
+        }
+        printTable(
+          ['ID', 'NAME', 'VNF', 'TAKEN', 'CONSISTENCY', 'AVAILABILITY'],
+          vnfSnapshotInfos.map((item) => [
+            item.id,
+            item.vnfSnapshot?.name ?? '',
+            item.vnfSnapshot?.vnfInstanceId ?? '',
+            taken(item),
+            enumName(ConsistencyLevel, item.vnfSnapshot?.consistency?.level ?? 0),
+            SnapshotAvailability[item.availability],
+          ]),
+        );
+      }),
+    );
+
+  asClient(snapshot.command('show <snapshot>'))
+    .description('show one VNF snapshot with its consistency record')
+    .action(
+      clientAction(async (session, options, id) => {
+        const found = await findSnapshot(session, id!);
+        if (options.json) {
+          return printJson({ snapshot: messageJson(VnfSnapshotInfoSchema, found) });
+        }
+        showSnapshot(found);
+      }),
+    );
+}
+
+/** Reads one snapshot by its id. */
+export async function findSnapshot(session: Session, id: string): Promise<VnfSnapshotInfo> {
+  const { vnfSnapshotInfos } = await lifeCycle(session).queryVnfSnapshotInfo({
+    filter: `(eq,id,'${id.replaceAll("'", "''")}')`,
+    allFields: true,
+  });
+  if (vnfSnapshotInfos[0]) return vnfSnapshotInfos[0];
+  const text = `there is no VNF snapshot "${id}"; see: mano snapshot list`;
+  throw notFound('SNAPSHOT_UNKNOWN', text, { snapshot: id });
+}
+
+function showSnapshot(info: VnfSnapshotInfo): void {
+  const { vnfSnapshot: content } = info;
+  const record = content?.consistency;
+  printFields({
+    id: info.id,
+    name: content?.name,
+    vnf: content?.vnfInstanceId,
+    package: info.vnfSnapshotPkgId,
+    taken: taken(info),
+    availability: SnapshotAvailability[info.availability],
+    consistency: record && ConsistencyLevel[record.level],
+    skew: record?.skew && `${durationMs(record.skew).toFixed(1)} ms`,
+    excluded: content?.excluded.join('; '),
+    operation: info.operationInProgress,
+  });
+  if (!content) return;
+  process.stdout.write('\n');
+  printTable(
+    ['VNFC', 'TYPE', 'LEVEL', 'IMAGES', 'WHY NOT HIGHER'],
+    content.vnfcSnapshots.map((vnfc) => {
+      const level = record?.vnfc.find((item) => item.vnfcInstanceId === vnfc.vnfcInstanceId);
+      return [
+        vnfc.vnfcInstanceId,
+        vnfc.warm ? 'warm' : 'cold',
+        enumName(ConsistencyLevel, level?.level ?? 0),
+        vnfc.instanceSnapshot?.images.map((image) => image.name).join(' ') ?? '',
+        level?.reason ?? '',
+      ];
+    }),
+  );
+}
+
+function taken(info: VnfSnapshotInfo): string {
+  const time = info.vnfSnapshot?.creationStartedAt;
+  return time ? timestampDate(time).toISOString() : '';
+}
+
+function changeCommands(snapshot: Command): void {
+  asClient(snapshot.command('update <snapshot>'))
+    .description('change the name or the user defined data of a VNF snapshot')
+    .option('--name <name>', 'the new name')
+    .option('--set <key=value...>', 'pairs to set; an empty value removes the key')
+    .action(
+      clientAction<CommonOptions & { name?: string; set?: string[] }>(
+        async (session, options, id) => {
+          const { vnfSnapshotInfo } = await lifeCycle(session).updateVnfSnapshotInfo({
+            vnfSnapshotInfoId: id!,
+            ...(options.name !== undefined && { name: options.name }),
+            userDefinedData: parsePairs(options.set ?? []),
+          });
+          if (options.json) {
+            printJson({ snapshot: messageJson(VnfSnapshotInfoSchema, vnfSnapshotInfo!) });
+          }
+        },
+      ),
+    );
+
+  asOperation(snapshot.command('delete <snapshot>'))
+    .description('delete a VNF snapshot and its data; packages of it stay')
+    .action(
+      clientAction<WaitOptions>(async (session, options, id) => {
+        const started = await lifeCycle(session).deleteVnfSnapshotInfo({ vnfSnapshotInfoId: id! });
+        if (started.lifecycleOperationOccurrenceId === '') {
+          if (options.json) printJson({ deleted: id });
+          return;
+        }
+        return reportOperation(operations(session), started.lifecycleOperationOccurrenceId, {
+          json: options.json === true,
+          wait: options.wait,
+        });
+      }),
+    );
+}
+
+/** Parses "key=value" pairs. */
+export function parsePairs(pairs: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf('=');
+      if (at < 1) throw invalidArgument('USAGE', `--set "${pair}": must be key=value`);
+      return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
+}

@@ -1,0 +1,50 @@
+import { Command, CommanderError } from 'commander';
+import { reportError } from './action.ts';
+import { demoCommand } from './commands/demo.ts';
+import { operationCommand } from './commands/operation.ts';
+import { packageCommand } from './commands/package.ts';
+import { pluginCommand } from './commands/plugin.ts';
+import { serveCommand } from './commands/serve.ts';
+import { setupCommand } from './commands/setup.ts';
+import { snapshotCommand } from './commands/snapshot.ts';
+import { storeCommands } from './commands/store.ts';
+import { vnfCommand } from './commands/vnf.ts';
+import { exitCode } from './exit-codes.ts';
+
+const exitCodesText = `
+Exit codes: 0 done; 1 an operation failed or a check found damage; 2 wrong usage or input; 3 not found;
+4 the state forbids it; 5 not allowed; 6 nobody answered in time; 7 stored data is damaged; 8 no room;
+70 a fault of the program; 130 interrupted.`;
+
+function makeProgram(): Command {
+  const program = new Command('mano')
+    .description('consistent snapshots of running virtualised network functions')
+    .version('0.1.0')
+    .addHelpText('after', exitCodesText)
+    .exitOverride();
+  demoCommand(program);
+  setupCommand(program);
+  serveCommand(program);
+  vnfCommand(program);
+  snapshotCommand(program);
+  packageCommand(program);
+  operationCommand(program);
+  pluginCommand(program);
+  storeCommands(program);
+  return program;
+}
+
+// A reader that goes away (`mano … | head`) is not an error of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(exitCode.ok);
+  throw error;
+});
+
+try {
+  await makeProgram().parseAsync(process.argv);
+} catch (thrown) {
+  // commander has printed what was wrong; --help and --version are no errors.
+  if (thrown instanceof CommanderError) {
+    process.exitCode = thrown.exitCode === 0 ? exitCode.ok : exitCode.usage;
+  } else process.exitCode = reportError(thrown, process.argv.includes('--json'));
+}

@@ -1,0 +1,47 @@
+import { timestampMs } from '@bufbuild/protobuf/wkt';
+import {
+  type LifecycleOperationOccurrence,
+  type OperationStep,
+  StepState,
+} from '../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { formatDuration } from './output.ts';
+
+/** How long a step took, in milliseconds; undefined while it runs. */
+export function stepMs(step: OperationStep): number | undefined {
+  if (!step.startTime || !step.endTime) return undefined;
+  return timestampMs(step.endTime) - timestampMs(step.startTime);
+}
+
+/** "6.5.1 (5)" for a step of the report, "Micromano" for one of ours. */
+export function clauseText(step: OperationStep): string {
+  return step.clauseStep ? `${step.clause} (${step.clauseStep})` : step.clause;
+}
+
+/** One line of a sequence in the manner of the report's figures: who called whom, clause and step, duration. */
+export function stepLine(step: OperationStep): string {
+  const ms = stepMs(step);
+  const who = step.caller === step.callee ? step.caller : `${step.caller} → ${step.callee}`;
+  const took = ms === undefined ? '' : formatDuration(ms);
+  const note = step.error ? `FAILED ${step.error.reason}: ${step.error.detail}` : step.note;
+  const name = `${stateMark(step.state)} ${step.name}`;
+  return `  ${clauseText(step).padEnd(11)} ${who.padEnd(16)} ${name.padEnd(34)} ${took.padStart(9)}  ${note}`.trimEnd();
+}
+
+/** The sequence of calls of a whole operation. */
+export function sequenceLines(occurrence: LifecycleOperationOccurrence): string[] {
+  return occurrence.steps.map(stepLine);
+}
+
+const marks: Record<StepState, string> = {
+  [StepState.UNSPECIFIED]: ' ',
+  [StepState.PENDING]: '·',
+  [StepState.RUNNING]: '▸',
+  [StepState.DONE]: '✓',
+  [StepState.FAILED]: '✗',
+  [StepState.COMPENSATED]: '↩',
+  [StepState.SKIPPED]: '–',
+};
+
+function stateMark(state: StepState): string {
+  return marks[state];
+}
