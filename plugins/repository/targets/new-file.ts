@@ -1,5 +1,6 @@
+import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { close, fsync, ftruncate, open, write } from 'node:fs';
+import { close, fsync, ftruncate, open, read, write } from 'node:fs';
 import { link, open as openHandle, readdir, rename, rm, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -71,6 +72,19 @@ export class NewFile {
           error ? reject(targetError(this.path, error)) : resolve(count);
         write(this.fd, bytes, done, bytes.length - done, position + done, finished);
       });
+    }
+  }
+
+  /** Reads back what was written; the end of the file before that is a programmer's error. */
+  async read(position: number, target: Uint8Array): Promise<void> {
+    for (let done = 0; done < target.length; ) {
+      const count = await new Promise<number>((resolve, reject) => {
+        const finished = (error: Error | null, bytes: number) =>
+          error ? reject(RpcError.from(error)) : resolve(bytes);
+        read(this.fd, target, done, target.length - done, position + done, finished);
+      });
+      assert(count > 0, 'only what was written is read');
+      done += count;
     }
   }
 

@@ -235,7 +235,7 @@ test('qcow2: features that are not read are refused by name', async (t) => {
   const unsupported = { code: Code.UNIMPLEMENTED, reason: 'SOURCE_UNSUPPORTED' };
   await run('qemu-img', 'create', '-f', 'qcow2', '-o', `data_file=${folder}/data`, path, '1M');
   const external = await throwsRpc(t, () => openQcow2(path), unsupported);
-  t.is(external.metadata['feature'], 'an external data file');
+  t.is(external.metadata.feature, 'an external data file');
   await run(
     'qemu-img',
     'create',
@@ -247,7 +247,7 @@ test('qcow2: features that are not read are refused by name', async (t) => {
     '1M',
   );
   const extended = await throwsRpc(t, () => openQcow2(path), unsupported);
-  t.is(extended.metadata['feature'], 'extended L2 entries');
+  t.is(extended.metadata.feature, 'extended L2 entries');
   const secret = [
     '--object',
     'secret,id=s,data=abc',
@@ -256,7 +256,7 @@ test('qcow2: features that are not read are refused by name', async (t) => {
   ];
   await run('qemu-img', 'create', ...secret, '-f', 'qcow2', path, '1M');
   const encrypted = await throwsRpc(t, () => openQcow2(path), unsupported);
-  t.is(encrypted.metadata['feature'], 'encryption');
+  t.is(encrypted.metadata.feature, 'encryption');
 });
 
 test('qcow2: an image that was cut short is DATA_LOSS, never zeros', async (t) => {
