@@ -53,4 +53,343 @@
  * After a crash an open step is run again with `resumed: true`; but if something was held and not yet on its way
  * to be released, it is released and the operation is rolled back.
  */
-export { type OperationDefinition, parallel, type Step, sequence } from './definition.ts';
+import { create, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
+import { timestampFromDate } from '@bufbuild/protobuf/wkt';
+import {
+  type LifecycleOperationOccurrence,
+  LifecycleOperationOccurrenceSchema,
+  OperationState,
+} from '../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import {
+  failedPrecondition,
+  internal,
+  notFound,
+  resourceExhausted,
+  unavailable,
+} from '../errors.ts';
+import { type Clock, systemClock } from '../ports/clock.ts';
+import { type Logger, silentLogger } from '../ports/logger.ts';
+import { type Random, systemRandom } from '../ports/random.ts';
+import {
+  type RecordPage,
+  type RecordStore,
+  recordPageMax,
+  type Transaction,
+} from '../records/record-store.ts';
+import { type IdempotentRequest, RequestIds } from '../request-ids.ts';
+import type { OperationDefinition } from './definition.ts';
+import { type Entry, insertEntry, type Journal, journals, occurrences } from './journal.ts';
+import { Keeper, loadEntry } from './keeper.ts';
+import { firstState, isAtRest, isFinal } from './next-state.ts';
+import { buildPlan, syncSteps } from './plan.ts';
+import { Runner } from './runner.ts';
+import { standIn } from './stand-in.ts';
+import { Watchers } from './watch.ts';
+
+export {
+  type FailurePolicy,
+  type Group,
+  type OperationDefinition,
+  type PlanItem,
+  parallel,
+  type StateChange,
+  type Step,
+  type StepContext,
+  sequence,
+} from './definition.ts';
+
+/** Bounds of an engine. */
+export type EngineLimits = {
+  /** Operations that are not in a final state, FAILED_TEMP included. Default: 256. */
+  unfinishedMax: number;
+  /** Occurrences kept after their final state; the oldest go first. Default: 10000. */
+  retainedFinishedMax: number;
+  /** Watches at the same time. Default: 1000. */
+  watchersMax: number;
+};
+
+const limitsDefault: EngineLimits = {
+  unfinishedMax: 256,
+  retainedFinishedMax: 10_000,
+  watchersMax: 1_000,
+};
+
+export type EngineOptions = {
+  /** The plugin's own store; the engine uses collections whose names start with "operation". */
+  readonly store: RecordStore;
+  // biome-ignore lint/suspicious/noExplicitAny: each definition has its own type of input.
+  readonly definitions: readonly OperationDefinition<any>[];
+  readonly clock?: Clock;
+  readonly random?: Random;
+  readonly logger?: Logger;
+  readonly limits?: Partial<EngineLimits>;
+};
+
+/** What `accept` is given. */
+export type AcceptOptions = {
+  /** The name of the definition. */
+  readonly definition: string;
+  /** What the steps get: JSON, so that it is the same after a restart. */
+  readonly input: JsonValue;
+  /** At most one unfinished operation has a key, for example the id of a VNF instance; several keys: of each. */
+  readonly key?: string | readonly string[];
+  /** The id of the operation. Default: a new UUID. */
+  readonly id?: string;
+  readonly vnfInstanceId?: string;
+  readonly vnfSnapshotInfoId?: string;
+  readonly vnfSnapshotPkgId?: string;
+  readonly isAutomaticInvocation?: boolean;
+  /** The request as JSON of its message, for the occurrence. No secrets. */
+  readonly params?: JsonObject;
+  /** A repeat with the same id and body gets the first operation's id. */
+  readonly request?: IdempotentRequest;
+  /** The caller's own records, in the same transaction. When it throws, nothing was accepted. */
+  readonly record?: (tx: Transaction, operationId: string) => Promise<void>;
+};
+
+/** Which occurrences to list: newest first, one page. */
+export type OperationPage = { readonly limit?: number; readonly after?: string };
+
+/** Carries operations out and keeps their records. See the top of this file. */
+export class OperationEngine {
+  readonly #store: RecordStore;
+  readonly #definitions: ReadonlyMap<string, OperationDefinition>;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #logger: Logger;
+  readonly #limits: EngineLimits;
+  readonly #requests: RequestIds;
+  readonly #watchers: Watchers;
+  /** Exactly the unfinished operations. */
+  readonly #runners = new Map<string, Runner>();
+  #accepting = 0;
+  #state: 'new' | 'running' | 'stopped' = 'new';
+
+  constructor(options: EngineOptions) {
+    this.#store = options.store;
+    this.#definitions = new Map(options.definitions.map((each) => [each.name, each]));
+    if (this.#definitions.size !== options.definitions.length) {
+      throw internal('OPERATION_DEFINITION', 'two operation definitions have the same name');
+    }
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? systemRandom;
+    this.#logger = options.logger ?? silentLogger;
+    this.#limits = { ...limitsDefault, ...options.limits };
+    this.#requests = new RequestIds(this.#clock);
+    this.#watchers = new Watchers(this.#limits.watchersMax);
+  }
+
+  /** Takes up the operations that a crash or a stop left unfinished; resolves when they run. Call once. */
+  async start(): Promise<void> {
+    if (this.#state !== 'new') throw internal('ENGINE_STATE', `start: engine is ${this.#state}`);
+    this.#state = 'running';
+    let after: string | undefined;
+    do {
+      const page = await this.#store
+        .collection(journals)
+        .list({ limit: recordPageMax, ...(after !== undefined && { after }) });
+      for (const { id } of page.records) await this.#takeUp(id);
+      after = page.next;
+    } while (after !== undefined);
+  }
+
+  /**
+   * Records a new operation and returns at once; the work goes on in the background. Errors: what `plan` and `record`
+   * throw; FAILED_PRECONDITION with reason OPERATION_IN_PROGRESS and metadata `operation_id`; ALREADY_EXISTS with
+   * reason REQUEST_ID_REUSED; RESOURCE_EXHAUSTED with reason TOO_MANY_OPERATIONS; UNAVAILABLE with reason
+   * ENGINE_STOPPED. `repeated`: the request was known, nothing new was accepted.
+   */
+  async accept(options: AcceptOptions): Promise<{ id: string; repeated: boolean }> {
+    this.#checkRunning();
+    const definition = this.#definitions.get(options.definition);
+    if (definition === undefined) {
+      throw internal('OPERATION_DEFINITION', `no operation is named "${options.definition}"`);
+    }
+    const entry = this.#newEntry(definition, options);
+    const { id } = entry.occurrence;
+    this.#accepting++;
+    try {
+      const earlier = await this.#store.transaction(async (tx) => {
+        const answer = await this.#requests.earlier(tx, options.request);
+        if (answer !== undefined) return answer as string;
+        this.#checkRoom();
+        await insertEntry(tx, entry);
+        await options.record?.(tx, id);
+        await this.#requests.remember(tx, options.request, id);
+        return undefined;
+      });
+      if (earlier !== undefined) return { id: earlier, repeated: true };
+      this.#run(entry, definition, false);
+      return { id, repeated: false };
+    } finally {
+      this.#accepting--;
+    }
+  }
+
+  /** The occurrence as it is now. NOT_FOUND with reason OPERATION_UNKNOWN. */
+  async get(id: string): Promise<LifecycleOperationOccurrence> {
+    const present = this.#runners.get(id)?.keeper.entry.occurrence;
+    if (present !== undefined) return present;
+    const stored = await this.#store.collection(occurrences).get(id);
+    if (stored === undefined) throw unknown(id);
+    return stored.value;
+  }
+
+  /** One page of occurrences, newest first, each as it is now. */
+  async list(page: OperationPage = {}): Promise<RecordPage<LifecycleOperationOccurrence>> {
+    const found = await this.#store.collection(occurrences).list({ ...page, order: 'newest' });
+    const records = found.records.map((record) => {
+      const present = this.#runners.get(record.id)?.keeper.entry.occurrence;
+      return present === undefined ? record : { ...record, value: present };
+    });
+    return { ...found, records };
+  }
+
+  /**
+   * The present state, when its revision is above `afterRevision`, then every change; ends after a final state or
+   * FAILED_TEMP. Slow readers miss intermediate revisions, never the last. Errors: NOT_FOUND with reason
+   * OPERATION_UNKNOWN, RESOURCE_EXHAUSTED with reason TOO_MANY_WATCHERS, UNAVAILABLE with reason ENGINE_STOPPED.
+   */
+  watch(
+    id: string,
+    options: { afterRevision?: bigint; signal?: AbortSignal } = {},
+  ): AsyncIterable<LifecycleOperationOccurrence> {
+    const read = async () => {
+      const occurrence = await this.get(id);
+      if (this.#state === 'stopped' && !isAtRest(occurrence.operationState)) this.#checkRunning();
+      return occurrence;
+    };
+    const last = ({ operationState }: LifecycleOperationOccurrence) => isAtRest(operationState);
+    return this.#watchers.watch(id, read, last, options.afterRevision ?? 0n, options.signal);
+  }
+
+  /** Waits until the operation is in a final state or FAILED_TEMP. Errors as in watch. */
+  async finished(id: string, signal?: AbortSignal): Promise<LifecycleOperationOccurrence> {
+    for await (const occurrence of this.watch(id, signal === undefined ? {} : { signal })) {
+      if (isAtRest(occurrence.operationState)) return occurrence;
+    }
+    return this.get(id);
+  }
+
+  /** FAILED_TEMP → PROCESSING. FAILED_PRECONDITION with reason OPERATION_STATE otherwise. */
+  async retry(id: string): Promise<void> {
+    await (await this.#runner(id)).retry();
+  }
+
+  /** FAILED_TEMP → ROLLING_BACK. FAILED_PRECONDITION with reason OPERATION_STATE or ROLLBACK_IMPOSSIBLE. */
+  async rollBack(id: string): Promise<void> {
+    await (await this.#runner(id)).rollBack();
+  }
+
+  /** FAILED_TEMP → FAILED. FAILED_PRECONDITION with reason OPERATION_STATE otherwise. */
+  async fail(id: string): Promise<LifecycleOperationOccurrence> {
+    const runner = await this.#runner(id);
+    await runner.fail();
+    return runner.keeper.entry.occurrence;
+  }
+
+  /** Asks a running operation to stop and be undone. FAILED_PRECONDITION with reason OPERATION_STATE. */
+  async cancel(id: string, mode: 'graceful' | 'forceful'): Promise<void> {
+    await (await this.#runner(id)).cancel(mode);
+  }
+
+  /** Interrupts what runs, lets go of what is held, and resolves when all is quiet. The store stays open. */
+  async stop(): Promise<void> {
+    this.#state = 'stopped';
+    await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
+    this.#watchers.changedAll();
+  }
+
+  async #takeUp(id: string): Promise<void> {
+    const { occurrence, journal } = await loadEntry(this.#store, id);
+    if (journal === undefined) return;
+    const entry = { occurrence, journal };
+    const definition = this.#definitions.get(journal.definition);
+    const usable = standIn(definition, entry);
+    if (usable !== definition) {
+      this.#logger.error('operation of an unknown or changed definition', {
+        operation: id,
+        definition: journal.definition,
+      });
+    }
+    this.#run(entry, usable, true);
+  }
+
+  #run(entry: Entry, definition: OperationDefinition, recovered: boolean): void {
+    const { id } = entry.occurrence;
+    const changed = (occurrence: LifecycleOperationOccurrence) => {
+      if (isFinal(occurrence.operationState)) this.#runners.delete(id);
+      this.#watchers.changed(id);
+    };
+    const { retainedFinishedMax } = this.#limits;
+    const options = { store: this.#store, clock: this.#clock, definition, retainedFinishedMax };
+    const keeper = new Keeper({ ...options, changed }, entry);
+    const runner = new Runner(keeper, definition, this.#clock, this.#logger);
+    this.#runners.set(id, runner);
+    // A stop that came while this was accepted: the next start takes it up.
+    if (this.#state === 'running') runner.run(recovered);
+  }
+
+  #newEntry(definition: OperationDefinition, options: AcceptOptions): Entry {
+    const { key = [], input } = options;
+    const now = timestampFromDate(this.#clock.now());
+    const { vnfInstanceId = '', vnfSnapshotInfoId = '', vnfSnapshotPkgId = '' } = options;
+    const occurrence = create(LifecycleOperationOccurrenceSchema, {
+      id: options.id ?? this.#random.uuid(),
+      operationState: firstState.state,
+      stateEnteredTime: now,
+      startTime: now,
+      operation: definition.operation,
+      isAutomaticInvocation: options.isAutomaticInvocation ?? false,
+      vnfInstanceId,
+      vnfSnapshotInfoId,
+      vnfSnapshotPkgId,
+      revision: 1n,
+      ...(options.params !== undefined && { operationParams: options.params }),
+    });
+    const journal: Journal = {
+      definition: definition.name,
+      keys: typeof key === 'string' ? [key] : [...key],
+      input,
+      direction: firstState.direction,
+      cancel: firstState.cancel,
+      outputs: {},
+      started: [],
+      undoing: [],
+      released: [],
+      extended: [],
+      rounds: {},
+    };
+    syncSteps(occurrence, buildPlan(definition, journal));
+    return { occurrence, journal };
+  }
+
+  async #runner(id: string): Promise<Runner> {
+    this.#checkRunning();
+    const runner = this.#runners.get(id);
+    if (runner !== undefined) return runner;
+    const { operationState } = await this.get(id);
+    const state = OperationState[operationState] ?? String(operationState);
+    const text = `operation ${id} is in a final state; start a new operation`;
+    throw failedPrecondition('OPERATION_STATE', text, { operation_id: id, state });
+  }
+
+  #checkRunning(): void {
+    if (this.#state === 'running') return;
+    throw unavailable('ENGINE_STOPPED', 'the operations engine does not run; retry later');
+  }
+
+  #checkRoom(): void {
+    const limit = this.#limits.unfinishedMax;
+    if (this.#runners.size + this.#accepting <= limit) return;
+    throw resourceExhausted(
+      'TOO_MANY_OPERATIONS',
+      `${limit} operations are unfinished; wait for one, or fail those in FAILED_TEMP`,
+      { limit: String(limit) },
+    );
+  }
+}
+
+function unknown(id: string) {
+  return notFound('OPERATION_UNKNOWN', `there is no operation "${id}"`, { operation_id: id });
+}
