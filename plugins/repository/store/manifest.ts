@@ -1,0 +1,89 @@
+/** What a package is; docs/storage-format.md 2.6. The checks of untrusted manifests are in manifest-rules.ts. */
+import { formatFramed, parseFramed } from './framed-text.ts';
+import { checkManifest } from './manifest-rules.ts';
+
+export const packageKinds = ['VNF', 'VNFC', 'IMAGE'] as const;
+export type PackageKind = (typeof packageKinds)[number];
+
+export const mapSources = ['full', 'hash-scan', 'map', 'map-rejected'] as const;
+/** How the blocks that changed were found. */
+export type MapSource = (typeof mapSources)[number];
+
+/** What the run that made the image did. Bytes and counts; informative. */
+export type Written = {
+  /** Bytes of the source that were read, without those of samples. */
+  bytesRead: number;
+  sampledBlocks: number;
+  /** Blocks that this run stored. */
+  newBlocks: number;
+  /** Pages of the tree that this run stored. */
+  newPages: number;
+  /** Bytes that blocks and pages take. */
+  storedBytes: number;
+};
+
+export type ImageRecord = {
+  name: string;
+  /** `disk`, `memory`, `device-state` or another word. */
+  role: string;
+  /** The format it came from; a hint. */
+  format: string;
+  logicalBytes: number;
+  blockCount: number;
+  /** Id of the root page, 64 hexadecimal digits, all 0 for an image of holes. */
+  root: string;
+  map: { source: MapSource; reason: string };
+  sourceSnapshotId: string;
+  labels: Record<string, string>;
+  written: Written;
+};
+
+/** A small file; its bytes are stored under `id`, 64 hexadecimal digits. */
+export type FileRecord = { name: string; mediaType: string; sizeBytes: number; id: string };
+
+export type Manifest = {
+  id: string;
+  name: string;
+  /** RFC 3339, UTC. */
+  createdAt: string;
+  kind: PackageKind;
+  labels: Record<string, string>;
+  /** Ids of packages that this one was made from; informative, they may be gone. */
+  parents: string[];
+  images: ImageRecord[];
+  files: FileRecord[];
+};
+
+/** Renders the object. */
+export function formatManifest(manifest: Manifest): Uint8Array {
+  return formatFramed('package', manifest);
+}
+
+/** Reads a manifest object. Throws OBJECT_DAMAGED (DATA_LOSS) or FORMAT_TOO_NEW (FAILED_PRECONDITION). */
+export function parseManifest(bytes: Uint8Array, packageId: string, path: string): Manifest {
+  return checkManifest(parseFramed('package', bytes, path), packageId, path);
+}
+
+/** True when two manifests mean the same content, whoever wrote them and however the changes were found. */
+export function isSameContent(a: Manifest, b: Manifest): boolean {
+  return contentOf(a) === contentOf(b);
+}
+
+function contentOf(manifest: Manifest): string {
+  const { id, name, kind, parents, files } = manifest;
+  const images = manifest.images.map((image) => [
+    image.name,
+    image.role,
+    image.format,
+    image.logicalBytes,
+    image.root,
+    image.sourceSnapshotId,
+    sorted(image.labels),
+  ]);
+  const named = files.map((file) => [file.name, file.mediaType, file.id]);
+  return JSON.stringify([id, name, kind, sorted(manifest.labels), parents, images, named]);
+}
+
+function sorted(labels: Record<string, string>): [string, string][] {
+  return Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
+}

@@ -1,0 +1,32 @@
+/** Segments marked for deletion; docs/storage-format.md section 7. */
+
+import type { Backend } from './backend.ts';
+import { objectDamaged } from './faults.ts';
+import { parseFramed } from './framed-text.ts';
+import { parseId } from './ids.ts';
+import { framedTextBytesMax } from './limits.ts';
+import { markerName, quarantinePrefix, stems } from './object-names.ts';
+
+export type Marker = { run: string; segments: string[] };
+
+/** All markers. One that disappears while they are read was finished by its collection. */
+export async function readMarkers(backend: Backend): Promise<Marker[]> {
+  const markers: Marker[] = [];
+  for (const run of stems(await backend.list(quarantinePrefix), quarantinePrefix, '.marker')) {
+    const name = markerName(run);
+    const bytes = await backend.readAll(name, framedTextBytesMax);
+    if (bytes === undefined) continue;
+    const body = parseFramed('marker', bytes, backend.path(name)) as { segments?: unknown };
+    const { segments } = body;
+    if (!Array.isArray(segments) || segments.some((id) => parseId(id) === undefined)) {
+      throw objectDamaged(backend.path(name), 0, 'has no list of segment ids');
+    }
+    markers.push({ run, segments });
+  }
+  return markers;
+}
+
+/** The ids of all quarantined segments. */
+export async function readQuarantined(backend: Backend): Promise<Set<string>> {
+  return new Set((await readMarkers(backend)).flatMap((marker) => marker.segments));
+}

@@ -1,0 +1,62 @@
+/** What to do with each block of an image, from its extents and the blocks that may have changed. */
+import type { SourceExtent } from '../sources/source.ts';
+import type { BlockRange } from './change-map.ts';
+import { blockSize } from './limits.ts';
+import { blockCountOf } from './tree-page.ts';
+
+/** `read`: from the source. `hole`: known to be zero. `keep`: the parent's block. */
+export type Step = { kind: 'read' | 'hole' | 'keep'; first: number; count: number };
+
+/**
+ * The steps for all blocks, in order. Without `mapped` none is kept. A block with any data in it is read; a
+ * mapped block without data is a hole.
+ */
+export async function* planSteps(
+  extents: AsyncIterable<SourceExtent>,
+  logicalBytes: number,
+  mapped?: readonly BlockRange[],
+): AsyncGenerator<Step> {
+  const all = [{ first: 0, end: blockCountOf(logicalBytes) }];
+  const ranges = mapped ?? all;
+  let rangeNumber = 0;
+  for await (const span of dataSpans(extents, logicalBytes)) {
+    let at = span.first;
+    while (at < span.end) {
+      while (rangeNumber < ranges.length && ranges[rangeNumber]!.end <= at) rangeNumber += 1;
+      const range = ranges[rangeNumber];
+      const isMapped = range !== undefined && range.first <= at;
+      const end = Math.min(span.end, isMapped ? range.end : (range?.first ?? span.end));
+      const kind = isMapped ? (span.isData ? 'read' : 'hole') : 'keep';
+      yield { kind, first: at, count: end - at };
+      at = end;
+    }
+  }
+}
+
+type BlockSpan = BlockRange & { isData: boolean };
+
+// Turns extents in bytes into spans of blocks: a block is data as soon as a part of it is.
+async function* dataSpans(
+  extents: AsyncIterable<SourceExtent>,
+  logicalBytes: number,
+): AsyncGenerator<BlockSpan> {
+  let next = 0;
+  let open: BlockSpan | undefined;
+  for await (const { offset, length, kind } of extents) {
+    if (kind !== 'data' || length === 0) continue;
+    const first = Math.floor(offset / blockSize);
+    const end = Math.ceil((offset + length) / blockSize);
+    if (open !== undefined && first <= open.end) {
+      open.end = Math.max(open.end, end);
+      continue;
+    }
+    if (open !== undefined) yield open;
+    next = open?.end ?? next;
+    if (first > next) yield { first: next, end: first, isData: false };
+    open = { first, end, isData: true };
+  }
+  if (open !== undefined) yield open;
+  next = open?.end ?? next;
+  const blockCount = blockCountOf(logicalBytes);
+  if (next < blockCount) yield { first: next, end: blockCount, isData: false };
+}
