@@ -8,7 +8,7 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
-import { internal, invalidArgument, RpcError } from './errors.ts';
+import { Code, internal, invalidArgument, RpcError } from './errors.ts';
 import { methodPath } from './services.ts';
 import { CallMetadata } from './transport/metadata.ts';
 import { deadlineMsMax, type OutgoingCall, type Transport } from './transport/transport.ts';
@@ -200,7 +200,7 @@ function decode(method: DescMethod, bytes: Uint8Array): MessageShape<DescMessage
     return fromBinary(method.output, bytes);
   } catch (thrown) {
     throw new RpcError(
-      13,
+      Code.INTERNAL,
       'RESPONSE_MALFORMED',
       `${method} answered with bytes that do not parse`,
       {},

@@ -29,6 +29,8 @@ export type PluginContext = {
 /** What a started plugin offers. */
 export type RunningPlugin = {
   services: ServiceImplementation[];
+  /** Whether it can take calls now, asked from outside its process every few seconds. Absent: always. */
+  readiness?: () => { ready: boolean; reason?: string };
   /** Releases everything. Called once; bounded by the kernel's drain deadline. */
   stop?: () => Promise<void>;
 };

@@ -1,4 +1,10 @@
-import { type DescMethod, type DescService, getOption, hasOption } from '@bufbuild/protobuf';
+import {
+  type DescFile,
+  type DescMethod,
+  type DescService,
+  getOption,
+  hasOption,
+} from '@bufbuild/protobuf';
 import { type Exposed, exposed, method_exposed } from '../gen/nfv/meta/v1/meta_pb.js';
 
 /** The path of a method in HTTP/2 terms: "/package.Service/Method". */
@@ -20,4 +26,16 @@ export function exposuresOf(method: DescMethod): readonly Exposed[] {
 
 function serviceExposures(service: DescService): readonly Exposed[] {
   return hasOption(service, exposed) ? getOption(service, exposed) : [];
+}
+
+/** The files of some services and everything they import; what is imported comes first. */
+export function filesOf(services: readonly DescService[]): DescFile[] {
+  const files = new Map<string, DescFile>();
+  const add = (file: DescFile) => {
+    if (files.has(file.name)) return;
+    for (const dependency of file.dependencies) add(dependency);
+    files.set(file.name, file);
+  };
+  for (const service of services) add(service.file);
+  return [...files.values()];
 }
