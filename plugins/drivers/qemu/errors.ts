@@ -1,9 +1,9 @@
 import {
-  RpcError,
   deadlineExceeded,
+  failedPrecondition,
   internal,
   notFound,
-  failedPrecondition,
+  RpcError,
   resourceExhausted,
   unavailable,
   unimplemented,

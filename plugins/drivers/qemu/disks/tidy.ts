@@ -1,8 +1,8 @@
 import { failpoint } from '../../../../sdk/failpoint.ts';
 import { liveMachine } from '../machine/lifecycle.ts';
 import type { Machine } from '../machine/machine.ts';
-import { layerFileName } from '../state/folders.ts';
 import type { DriverContext } from '../state/context.ts';
+import { layerFileName } from '../state/folders.ts';
 import { nodeName } from './layer-store.ts';
 import { chainOf, nextTidyStep, type TidyStep } from './layers.ts';
 import { rebaseImage } from './qemu-img.ts';
@@ -127,11 +127,7 @@ async function absorbLive(
 }
 
 /** In one order for everybody, so that two callers never wait for each other. */
-function withLocks<T>(
-  context: DriverContext,
-  keys: string[],
-  work: () => Promise<T>,
-): Promise<T> {
+function withLocks<T>(context: DriverContext, keys: string[], work: () => Promise<T>): Promise<T> {
   const [first, ...rest] = [...keys].sort();
   if (first === undefined) return work();
   return context.locks.run(computeLock(first), () => withLocks(context, rest, work));

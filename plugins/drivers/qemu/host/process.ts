@@ -1,7 +1,7 @@
-import { type SpawnOptions, execFile, spawn } from 'node:child_process';
+import { execFile, type SpawnOptions, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { RpcError, internal, unavailable } from '../../../../sdk/errors.ts';
+import { internal, type RpcError, unavailable } from '../../../../sdk/errors.ts';
 
 /** A process that a number alone does not name: numbers come back after a process ended. */
 export type ProcessIdentity = {
@@ -54,7 +54,10 @@ export async function killProcess(identity: ProcessIdentity): Promise<void> {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
   if (!(await waitForExit(identity, killDeadlineMs))) {
-    throw internal('PROCESS_STUCK', `process ${identity.pid} did not end within ${killDeadlineMs} ms`);
+    throw internal(
+      'PROCESS_STUCK',
+      `process ${identity.pid} did not end within ${killDeadlineMs} ms`,
+    );
   }
 }
 

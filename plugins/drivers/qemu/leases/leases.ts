@@ -128,6 +128,10 @@ export class Leases {
 }
 
 export const leaseExpired = (leaseId: string) =>
-  aborted('LEASE_EXPIRED', `lease ${leaseId} is not in force: its deadline passed or it was ended`, {
-    lease_id: leaseId,
-  });
+  aborted(
+    'LEASE_EXPIRED',
+    `lease ${leaseId} is not in force: its deadline passed or it was ended`,
+    {
+      lease_id: leaseId,
+    },
+  );

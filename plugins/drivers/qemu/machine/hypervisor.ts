@@ -60,7 +60,10 @@ async function ask(program: string, command: string): Promise<unknown> {
   const script = [{ execute: 'qmp_capabilities' }, { execute: command, id: 1 }, { execute: 'quit' }]
     .map((line) => JSON.stringify(line))
     .join('\n');
-  const args = ['-c', 'printf "%s\\n" "$1" | "$0" -machine none -nodefaults -display none -qmp stdio'];
+  const args = [
+    '-c',
+    'printf "%s\\n" "$1" | "$0" -machine none -nodefaults -display none -qmp stdio',
+  ];
   const output = await runTool('sh', [...args, program, script], probeDeadlineMs);
   for (const line of output.split('\n')) {
     if (!line.includes('"id"')) continue;

@@ -55,7 +55,9 @@ export class Machine {
 
   /** False after a capture until the machine runs on: QEMU must not touch its disks in between. */
   async ownsDisks(): Promise<boolean> {
-    const status = await this.qmp.execute<{ status: string }>('query-status').catch(() => undefined);
+    const status = await this.qmp
+      .execute<{ status: string }>('query-status')
+      .catch(() => undefined);
     return status?.status === 'running' || status?.status === 'paused';
   }
 
@@ -117,7 +119,9 @@ export async function startMachine(
     await killProcess(identity);
     const log = (await readFile(logFile, 'utf8').catch(() => '')).slice(-logTailBytes).trim();
     const reason = error instanceof Error ? error.message : String(error);
-    throw unavailable('HYPERVISOR_FAILED', `QEMU did not start: ${log || reason}`, { log: logFile });
+    throw unavailable('HYPERVISOR_FAILED', `QEMU did not start: ${log || reason}`, {
+      log: logFile,
+    });
   }
 }
 

@@ -1,9 +1,5 @@
 import { create, fromJson, type MessageInitShape } from '@bufbuild/protobuf';
-import {
-  durationFromMs,
-  type Timestamp,
-  timestampFromMs,
-} from '@bufbuild/protobuf/wkt';
+import { durationFromMs, type Timestamp, timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { LeaseSchema } from '../../../../gen/nfv/common/v1/common_pb.js';
 import {
   type CompatibilityStamp,
@@ -22,7 +18,12 @@ import { runFiles } from '../machine/arguments.ts';
 import type { Hypervisor } from '../machine/hypervisor.ts';
 import { type Observed, observe } from '../machine/lifecycle.ts';
 import type { DriverContext } from '../state/context.ts';
-import type { ComputeRecord, NetworkRecord, SnapshotRecord, VolumeRecord } from '../state/records.ts';
+import type {
+  ComputeRecord,
+  NetworkRecord,
+  SnapshotRecord,
+  VolumeRecord,
+} from '../state/records.ts';
 
 const recoveryVersion = 1;
 
@@ -63,7 +64,9 @@ export async function computeMessage(
 
 /** What finds the process again: enough to tell it from another one with the same number. */
 function recoveryData(compute: ComputeRecord): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify({ computeId: compute.computeId, run: compute.run }));
+  return new TextEncoder().encode(
+    JSON.stringify({ computeId: compute.computeId, run: compute.run }),
+  );
 }
 
 export const specOf = (compute: ComputeRecord): ComputeSpec =>

@@ -1,7 +1,7 @@
-import { create, toJson } from '@bufbuild/protobuf';
-import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { create, toJson } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { ImageRole } from '../../../../gen/nfv/common/v1/common_pb.js';
 import {
   DiskTechnique,
@@ -72,7 +72,12 @@ export async function capture(
   const switches: Switch[] = [];
   try {
     await prepareLayers(context, compute, request.volumeIds, switches);
-    const taken = await takeUnderHold(context, compute, request, { machine, state, switches, partial });
+    const taken = await takeUnderHold(context, compute, request, {
+      machine,
+      state,
+      switches,
+      partial,
+    });
     await makeDurable(request.memory, partial);
     const stateFile = request.memory ? await stat(join(partial, stateImage.file)) : undefined;
     await failpoint('qemu.capture.durable');
@@ -136,7 +141,9 @@ async function takeUnderHold(
   const held = request.leaseId ? await context.leases.assertInForce(request.leaseId) : undefined;
   const state = held?.resume ? 'RUNNING' : now.state;
   const own =
-    !held && now.state === 'RUNNING' ? await ownHold(context, compute.computeId, machine) : undefined;
+    !held && now.state === 'RUNNING'
+      ? await ownHold(context, compute.computeId, machine)
+      : undefined;
   const captureTimeMs = held?.startTimeMs ?? Date.now();
   try {
     await switchDisks(context, machine, switches);
@@ -298,5 +305,3 @@ export const nextOrder = (context: DriverContext): number =>
 /** The snapshots, oldest first. */
 export const snapshotsInOrder = (context: DriverContext): SnapshotRecord[] =>
   context.store.list('snapshot').sort((one, other) => one.order - other.order);
-
-

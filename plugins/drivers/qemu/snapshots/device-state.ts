@@ -38,7 +38,8 @@ export async function saveDeviceState(machine: Machine, path: string): Promise<n
       pipeline(socket, async (source: AsyncIterable<Buffer>) => {
         for await (const chunk of source) {
           bytes += chunk.length;
-          if (bytes > deviceStateBytesMax) throw internal('STATE_TOO_LARGE', 'device state too large');
+          if (bytes > deviceStateBytesMax)
+            throw internal('STATE_TOO_LARGE', 'device state too large');
           await file.write(chunk);
         }
       }),

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { StateAfterRevert } from '../../../../gen/nfv/driver/v1/driver_pb.js';
 import {
   ComputeState,
   type InstanceSnapshot,
 } from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
-import { StateAfterRevert } from '../../../../gen/nfv/driver/v1/driver_pb.js';
 import { failedPrecondition } from '../../../../sdk/errors.ts';
 import { failpoint } from '../../../../sdk/failpoint.ts';
 import { layersLock } from '../disks/tidy.ts';

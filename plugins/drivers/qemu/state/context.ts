@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import type { Logger } from '../../../../sdk/ports/logger.ts';
 import { unavailable } from '../../../../sdk/errors.ts';
+import type { Logger } from '../../../../sdk/ports/logger.ts';
 import { ImageFolders } from '../disks/image-folders.ts';
 import { LayerStore } from '../disks/layer-store.ts';
 import { unknownCompute } from '../errors.ts';
@@ -101,6 +101,14 @@ export class DriverContext {
 
   attached(): ReadonlyMap<string, Machine> {
     return this.#machines;
+  }
+
+  /** Lets go of everything; the machines live on. */
+  async close(): Promise<void> {
+    const machines = [...this.#machines.values()];
+    this.#machines.clear();
+    for (const machine of machines) machine.qmp.close();
+    this.store.close();
   }
 
   changed(computeId: string): void {

@@ -37,7 +37,9 @@ export class Store {
   }
 
   list<K extends Kind>(kind: K): Records[K][] {
-    const rows = this.#database.prepare('SELECT body FROM record WHERE kind = ? ORDER BY id').all(kind);
+    const rows = this.#database
+      .prepare('SELECT body FROM record WHERE kind = ? ORDER BY id')
+      .all(kind);
     return rows.map((row) => JSON.parse(row.body as string));
   }
 
