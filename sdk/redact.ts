@@ -38,7 +38,7 @@ function redactReflected(message: ReflectMessage, registry?: Registry): JsonValu
   const result: Record<string, JsonValue> = {};
   for (const field of message.fields) {
     if (!message.isSet(field)) continue;
-    result[field.jsonName] = isSecretField(field)
+    result[field.localName] = isSecretField(field)
       ? redactedText
       : redactField(message, field, registry);
   }

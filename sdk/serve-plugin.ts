@@ -105,7 +105,7 @@ export async function runLaunchedPlugin(
     instanceId: required(environment, 'NFV_PLUGIN_INSTANCE'),
     dataFolder: required(environment, 'NFV_PLUGIN_DATA'),
     kernelAddress: required(environment, 'NFV_KERNEL_ADDRESS'),
-    config: parseConfig(environment['NFV_PLUGIN_CONFIG'] ?? '{}'),
+    config: parseConfig(environment.NFV_PLUGIN_CONFIG ?? '{}'),
   });
   const ended = new Promise<void>((resolve) => {
     process.once('SIGTERM', resolve);
