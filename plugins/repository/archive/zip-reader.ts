@@ -1,6 +1,12 @@
 import { Readable } from 'node:stream';
 import { createInflateRaw } from 'node:zlib';
-import { type Entry, fromFd, type LocalFileHeader, type ZipFile } from 'yauzl';
+import {
+  type Entry,
+  fromRandomAccessReader,
+  type LocalFileHeader,
+  RandomAccessReader,
+  type ZipFile,
+} from 'yauzl';
 import { cancelled, isRpcError } from '../../../sdk/errors.ts';
 import { type OpenFile, openFile } from '../sources/open-file.ts';
 import { decodeName, nameProblem } from './entry-name.ts';
@@ -68,10 +74,46 @@ async function readDirectory(file: OpenFile, limits: ArchiveLimits) {
   return entries;
 }
 
+/**
+ * Gives yauzl its bytes. Positions come from the archive, and node:fs throws at a senseless one, out of a callback where
+ * nobody could catch it: here it is an error like any other.
+ */
+class CheckedReader extends RandomAccessReader {
+  readonly #file: OpenFile;
+
+  constructor(file: OpenFile) {
+    super();
+    this.#file = file;
+  }
+
+  override read(
+    buffer: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+    callback: (error: Error | null) => void,
+  ) {
+    const end = position + length;
+    const inside = Number.isSafeInteger(position) && position >= 0 && end <= this.#file.sizeBytes;
+    if (!inside) {
+      callback(new Error(`it refers to bytes ${position} to ${end}, behind its end`));
+      return;
+    }
+    const target = buffer.subarray(offset, offset + length);
+    this.#file.read(position, target).then(() => callback(null), callback);
+  }
+}
+
 function openDirectory(file: OpenFile): Promise<ZipFile> {
-  const options = { autoClose: false, lazyEntries: true, decodeStrings: false };
+  const options = {
+    autoClose: false,
+    lazyEntries: true,
+    decodeStrings: false,
+    validateEntrySizes: false,
+  };
+  const reader = new CheckedReader(file);
   return new Promise((resolve, reject) => {
-    fromFd(file.fd, options, (error, zip) => {
+    fromRandomAccessReader(reader, file.sizeBytes, options, (error, zip) => {
       if (error === null) resolve(zip);
       else reject(archiveInvalid('not-a-zip', '', `it is no whole ZIP archive: ${error.message}`));
     });
@@ -140,6 +182,9 @@ function checkSizes(entry: Entry, name: string, limits: ArchiveLimits) {
 }
 
 async function locate(zip: ZipFile, entry: Entry, name: string, file: OpenFile): Promise<ZipEntry> {
+  if (entry.relativeOffsetOfLocalHeader + entry.compressedSize > file.sizeBytes) {
+    throw archiveDamaged('truncated', name, 'it reaches beyond the end of the archive');
+  }
   let header: LocalFileHeader;
   try {
     header = await localHeader(zip, entry);
