@@ -17,8 +17,11 @@ import { ToolError } from './host/process.ts';
 /** Words in which QEMU, its tools and the kernel say that a disk is full. */
 const fullPattern = /No space left on device|Disk quota exceeded|ENOSPC|EDQUOT/;
 
-/** Turns the errors of the lower layers into what the contract of the driver names. */
-export function toRpcError(error: unknown): RpcError {
+/**
+ * Turns the errors of the lower layers into what the contract of the driver names. What it does not know it returns as it
+ * is: the server logs that and hides it.
+ */
+export function toRpcError(error: unknown): unknown {
   if (error instanceof RpcError) return error;
   const text = error instanceof Error ? error.message : String(error);
   if (fullPattern.test(text)) {
@@ -34,7 +37,7 @@ export function toRpcError(error: unknown): RpcError {
     return internal('HYPERVISOR_REFUSED', text, { command: error.command });
   }
   if (error instanceof ToolError) return internal('TOOL_FAILED', text, { program: error.program });
-  return RpcError.from(error);
+  return error;
 }
 
 /** An agent that does not answer, or not in time. Everything else stays what it is. */

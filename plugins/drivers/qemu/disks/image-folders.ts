@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { failedPrecondition, notFound } from '../../../../sdk/errors.ts';
 import { copySparse, renameDurably, syncFile } from '../host/durable-files.ts';
+import { KeyedLock } from '../host/keyed-lock.ts';
 import { type Format, imageInfo } from './qemu-img.ts';
 
 /** What a machine image says about itself, in NAME.json beside its files. */
@@ -26,6 +27,7 @@ const memoryMibDefault = 128;
 export class ImageFolders {
   readonly #sources: string[];
   readonly #copies: string;
+  readonly #locks = new KeyedLock();
   constructor(sources: string[], copies: string) {
     this.#sources = sources;
     this.#copies = copies;
@@ -94,7 +96,11 @@ export class ImageFolders {
     throw notFound('IMAGE_UNKNOWN', text, { image: name });
   }
 
-  async #copy(path: string): Promise<{ path: string; digest: string }> {
+  #copy(path: string): Promise<{ path: string; digest: string }> {
+    return this.#locks.run('copy', () => this.#copyOnce(path));
+  }
+
+  async #copyOnce(path: string): Promise<{ path: string; digest: string }> {
     const digest = await digestOf(path);
     const target = join(this.#copies, digest);
     const exists = await access(target).then(

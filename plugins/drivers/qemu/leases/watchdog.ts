@@ -14,7 +14,8 @@ import { QmpClient } from '../channels/qmp-client.ts';
 import { runFiles } from '../machine/arguments.ts';
 import { hostBootId, type LeaseFile, LeaseFiles, monotonicNowMs } from './lease-files.ts';
 
-const tickMs = 20;
+/** Between two looks, unless a deadline is nearer or a new lease wakes us. */
+const tickMs = 100;
 /** A new lease within this time saves the start of a process. */
 const idleMs = 15_000;
 /** How long one lease is tried to be ended: an agent may be silent until its machine was resumed. */
@@ -28,6 +29,7 @@ const folder = process.argv[2]!;
 const leases = new LeaseFiles(folder);
 const firing = new Set<string>();
 let lastUsedMs = monotonicNowMs();
+let wake = () => {};
 
 /** Lets the machine of a lease run on. Returns what was found. */
 async function resume(lease: LeaseFile): Promise<string> {
@@ -80,16 +82,20 @@ async function fire(lease: LeaseFile): Promise<void> {
   }
 }
 
-async function tick(): Promise<void> {
+/** Fires what is overdue; returns how long nothing else can be due, at most `tickMs`. */
+async function tick(): Promise<number> {
   const { inForce, fired } = await leases.list();
   const bootId = hostBootId();
+  let restMs = tickMs;
   for (const lease of inForce) {
-    const overdue = lease.bootId !== bootId || monotonicNowMs() >= lease.deadlineMonotonicMs;
-    if (overdue && (await leases.claim(lease.leaseId))) void fire(lease);
+    const leftMs = lease.bootId === bootId ? lease.deadlineMonotonicMs - monotonicNowMs() : 0;
+    if (leftMs > 0) restMs = Math.min(restMs, leftMs);
+    else if (await leases.claim(lease.leaseId)) void fire(lease);
   }
   // Claimed by a watchdog that died before it acted.
   for (const lease of fired) if (lease.outcome === undefined) void fire(lease);
   if (inForce.length > 0 || firing.size > 0) lastUsedMs = monotonicNowMs();
+  return restMs;
 }
 
 function serve(connection: net.Socket): void {
@@ -106,6 +112,7 @@ function serve(connection: net.Socket): void {
     try {
       const lease = await leases.read(String(JSON.parse(line).check));
       connection.write(`${JSON.stringify({ armed: lease !== undefined })}\n`);
+      wake();
     } catch {
       connection.destroy();
     }
@@ -135,8 +142,11 @@ async function main(): Promise<void> {
   do {
     const server = await listen(folderFd);
     while (monotonicNowMs() - lastUsedMs < idleMs) {
-      await tick();
-      await new Promise((resolve) => setTimeout(resolve, tickMs));
+      const restMs = await tick();
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, restMs);
+      });
     }
     // The name goes first; then one more look, for a lease that was confirmed at the last moment.
     server.close();

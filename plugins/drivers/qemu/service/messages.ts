@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { create, fromJson, type MessageInitShape } from '@bufbuild/protobuf';
 import { durationFromMs, type Timestamp, timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { LeaseSchema } from '../../../../gen/nfv/common/v1/common_pb.js';
@@ -46,7 +47,6 @@ export async function computeMessage(
   const hold = await context.leases.find(computeId, 'hold');
   const freeze = await context.leases.find(computeId, 'freeze');
   const live = state === 'RUNNING' || state === 'PAUSED';
-  const folder = compute.run && context.folders.run(computeId, compute.run.number);
   return {
     computeId,
     driver: context.instanceId,
@@ -55,11 +55,17 @@ export async function computeMessage(
     stateReason: reason,
     quiesced: live && (freeze !== undefined || compute.frozen),
     ...(hold ? { hold: leaseMessage(hold) } : {}),
-    vnfChannel: live && compute.vnfChannel ? `${folder}/${runFiles.vnf}` : '',
+    vnfChannel: live && compute.vnfChannel ? vnfSocket(context, compute) : '',
     recoveryHandle: { version: recoveryVersion, data: recoveryData(compute) },
     createTime: timestampFromMs(compute.createTimeMs),
     generationId: compute.generationId,
   };
+}
+
+/** A path that fits the address of a Unix socket (107 bytes), however deep the data folder lies. */
+function vnfSocket(context: DriverContext, { computeId, run }: ComputeRecord): string {
+  const path = join(context.folders.run(computeId, run!.number), runFiles.vnf);
+  return Buffer.byteLength(path) <= 107 ? path : `/proc/${run!.process!.pid}/cwd/${runFiles.vnf}`;
 }
 
 /** What finds the process again: enough to tell it from another one with the same number. */

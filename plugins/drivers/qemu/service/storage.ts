@@ -113,7 +113,7 @@ async function imageLayer(context: DriverContext, image: string, sizeBytes: numb
     const text = `size_bytes: image ${image} needs ${source.sizeBytes} bytes, not ${sizeBytes}`;
     throw invalidArgument('FIELD_VIOLATION', text, { size_bytes: String(sizeBytes) });
   }
-  return context.layers.fromImage(source);
+  return context.locks.run('image layers', () => context.layers.fromImage(source));
 }
 
 const reused = (kind: string, id: string) =>
