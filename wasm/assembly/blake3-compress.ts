@@ -24,14 +24,20 @@ const schedule: usize = memory.data<u8>([
 ]);
 const scheduleEnd: usize = schedule + 7 * 16;
 
+// Turning a word right by 16 and by 8 bits as a shuffle of its bytes. In memory, because the compiler would put
+// constants back into each use, where they are loaded again each time.
+const masks: usize = memory.data<u8>([
+  2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13,
+  1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12,
+]);
+
 // @ts-ignore: decorator
 @inline
 function add(a: v128, b: v128): v128 {
   return i32x4.add(a, b);
 }
 
-// A byte shuffle is faster than two shifts and an or. The mask is passed, because a constant in
-// every call would be loaded again each time.
+// A byte shuffle is faster than two shifts and an or.
 // @ts-ignore: decorator
 @inline
 function turnBytes(a: v128, b: v128, mask: v128): v128 {
@@ -116,8 +122,7 @@ export function compress4(
   scratch: usize, counter: u32, counterStep: u32, length: u32, flags: u32,
 ): void {
   const h = scratch + 256;
-  const mask16 = i8x16(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-  const mask8 = i8x16(1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12);
+  const mask16 = v128.load(masks), mask8 = v128.load(masks, 16);
   let a0 = v128.load(h), a1 = v128.load(h, 16), a2 = v128.load(h, 32), a3 = v128.load(h, 48);
   let b0 = v128.load(h, 64), b1 = v128.load(h, 80), b2 = v128.load(h, 96), b3 = v128.load(h, 112);
   let c0 = i32x4.splat(IV0), c1 = i32x4.splat(IV1), c2 = i32x4.splat(IV2), c3 = i32x4.splat(IV3);

@@ -2,8 +2,9 @@
 
 /** The result for bytes that are not an LZ4 block or that decode to more than the capacity. */
 export const malformed: i32 = -1;
-// Bytes that one step of the fast path may read or write beyond what it needs.
-const margin: usize = 32;
+// How far from the ends the fast loop stops: it reads and writes whole vectors without looking at each length.
+const sourceMargin: usize = 32;
+const targetMargin: usize = 64;
 
 // For a match nearer than 16 bytes: which byte of the last ones to repeat, by offset. Row 0 is never used.
 const repeats: usize = memory.data<u8>([
@@ -27,21 +28,13 @@ const repeats: usize = memory.data<u8>([
 // How far the repeated pattern may be moved at a time: the largest multiple of the offset up to 16.
 const strides: usize = memory.data<u8>([0, 16, 16, 15, 16, 15, 12, 14, 16, 9, 10, 11, 12, 13, 14, 15]);
 
-// Copies a match with room of `margin` bytes behind it. May write 15 bytes beyond `length`.
+// Copies a match nearer than 16 bytes, which overlaps itself. May write 15 bytes beyond `length`.
 // @ts-ignore: decorator
 @inline
-function copyMatchWild(target: usize, offset: u32, length: u32): void {
+function repeatNear(target: usize, offset: u32, length: u32): void {
   const end = target + length;
-  if (offset >= 16) {
-    let from = target - offset;
-    do {
-      v128.store(target, v128.load(from));
-      target += 16;
-      from += 16;
-    } while (target < end);
-    return;
-  }
-  const pattern = i8x16.swizzle(v128.load(target - offset), v128.load(repeats + (<usize>offset << 4)));
+  const last = v128.load(target - offset);
+  const pattern = i8x16.swizzle(last, v128.load(repeats + (<usize>offset << 4)));
   const stride = <usize>load<u8>(strides + offset);
   do {
     v128.store(target, pattern);
@@ -49,10 +42,68 @@ function copyMatchWild(target: usize, offset: u32, length: u32): void {
   } while (target < end);
 }
 
-// Copies a match near the end of the output, byte by byte, because source and target may overlap.
-function copyMatchExact(target: usize, offset: u32, length: u32): void {
-  const end = target + length;
-  for (; target < end; target++) store<u8>(target, load<u8>(target - offset));
+// Copies a match of up to 18 bytes, which most are. May write up to 16 bytes whatever `length` is.
+// @ts-ignore: decorator
+@inline
+function copyShort(target: usize, offset: u32, length: u32): void {
+  if (offset < 16) return repeatNear(target, offset, length);
+  const from = target - offset;
+  v128.store(target, v128.load(from));
+  if (length > 16) store<u16>(target, load<u16>(from, 16), 16);
+}
+
+// Copies a match of 19 bytes or more. May write 15 bytes beyond `length`, and 48 whatever it is.
+// @ts-ignore: decorator
+@inline
+function copyLong(target: usize, offset: u32, length: u32): void {
+  if (offset < 16) return repeatNear(target, offset, length);
+  const from = target - offset;
+  v128.store(target, v128.load(from));
+  v128.store(target, v128.load(from, 16), 16);
+  v128.store(target, v128.load(from, 32), 32);
+  for (let at: usize = 48; at < length; at += 16) v128.store(target + at, v128.load(from + at));
+}
+
+// Decodes the rest from a sequence at `next` on, checking every byte.
+function decompressTail(
+  next: usize, sourceEnd: usize, out: usize, target: usize, targetEnd: usize,
+): i32 {
+  while (next < sourceEnd) {
+    const token = <u32>load<u8>(next++);
+    let more: u32;
+    let literals = token >> 4;
+    if (literals == 15) {
+      do {
+        if (next >= sourceEnd) return malformed;
+        more = <u32>load<u8>(next++);
+        literals += more;
+      } while (more == 255);
+    }
+    if (next + literals > sourceEnd || out + literals > targetEnd) return malformed;
+    memory.copy(out, next, literals);
+    next += literals;
+    out += literals;
+    if (next == sourceEnd) return <i32>(out - target);
+
+    if (next + 2 > sourceEnd) return malformed;
+    const offset = <u32>load<u16>(next);
+    next += 2;
+    if (offset == 0 || offset > <u32>(out - target)) return malformed;
+    let match = token & 15;
+    if (match == 15) {
+      do {
+        if (next >= sourceEnd) return malformed;
+        more = <u32>load<u8>(next++);
+        match += more;
+      } while (more == 255);
+    }
+    match += 4;
+    if (out + match > targetEnd) return malformed;
+    // Byte by byte, because a match may overlap itself.
+    for (const end = out + match; out < end; out++) store<u8>(out, load<u8>(out - offset));
+  }
+  // The input ended where a sequence should begin: the last sequence has literals only, this one had a match.
+  return malformed;
 }
 
 /**
@@ -62,50 +113,48 @@ function copyMatchExact(target: usize, offset: u32, length: u32): void {
 export function decompress(source: usize, length: u32, target: usize, capacity: u32): i32 {
   const sourceEnd = source + length;
   const targetEnd = target + capacity;
+  let next = source;
   let out = target;
-  while (source < sourceEnd) {
-    const token = <u32>load<u8>(source++);
+  const isLong = <usize>length > sourceMargin && <usize>capacity > targetMargin;
+  const nextMax = isLong ? sourceEnd - sourceMargin : 0;
+  const outMax = isLong ? targetEnd - targetMargin : 0;
+  // A sequence that is near an end, or wrong, is left to the tail, which starts again at its token.
+  while (next < nextMax && out < outMax) {
+    const token = <u32>load<u8>(next);
+    let more: u32;
+    let from = next + 1;
     let literals = token >> 4;
-    if (literals == 15) {
-      let more: u32;
+    if (literals != 15) {
+      v128.store(out, v128.load(from));
+    } else {
       do {
-        if (source >= sourceEnd) return malformed;
-        more = <u32>load<u8>(source++);
+        more = <u32>load<u8>(from++);
         literals += more;
-      } while (more == 255);
+      } while (more == 255 && from < nextMax);
+      if (from + literals > nextMax || out + literals > outMax) break;
+      for (let at: usize = 0; at < literals; at += 16) v128.store(out + at, v128.load(from + at));
     }
-    if (source + literals + margin <= sourceEnd && out + literals + margin <= targetEnd) {
-      for (let at: usize = 0; at < literals; at += 16) v128.store(out + at, v128.load(source + at));
-    } else {
-      if (source + literals > sourceEnd || out + literals > targetEnd) return malformed;
-      memory.copy(out, source, literals);
-    }
-    source += literals;
-    out += literals;
-    if (source == sourceEnd) return <i32>(out - target);
-
-    if (source + 2 > sourceEnd) return malformed;
-    const offset = <u32>load<u16>(source);
-    source += 2;
-    if (offset == 0 || offset > <u32>(out - target)) return malformed;
+    from += literals;
+    const to = out + literals;
+    const offset = <u32>load<u16>(from);
+    from += 2;
+    // One comparison for two: offset 0 becomes the largest number.
+    if (offset - 1 >= <u32>(to - target)) break;
     let match = token & 15;
-    if (match == 15) {
-      let more: u32;
-      do {
-        if (source >= sourceEnd) return malformed;
-        more = <u32>load<u8>(source++);
-        match += more;
-      } while (more == 255);
-    }
-    match += 4;
-    if (out + match + margin <= targetEnd) {
-      copyMatchWild(out, offset, match);
+    if (match != 15) {
+      match += 4;
+      copyShort(to, offset, match);
     } else {
-      if (out + match > targetEnd) return malformed;
-      copyMatchExact(out, offset, match);
+      do {
+        more = <u32>load<u8>(from++);
+        match += more;
+      } while (more == 255 && from < nextMax);
+      match += 4;
+      if (more == 255 || to + match > outMax) break;
+      copyLong(to, offset, match);
     }
-    out += match;
+    next = from;
+    out = to + match;
   }
-  // The input ended where a sequence should begin: the last sequence has literals only, this one had a match.
-  return malformed;
+  return decompressTail(next, sourceEnd, out, target, targetEnd);
 }
