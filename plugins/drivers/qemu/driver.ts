@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DriverService } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import { invalidArgument } from '../../../sdk/errors.ts';
-import { definePlugin, type PluginContext } from '../../../sdk/plugin.ts';
+import type { PluginContext } from '../../../sdk/plugin.ts';
 import { type Handlers, implement, type ServiceImplementation } from '../../../sdk/server.ts';
 import { toRpcError } from './errors.ts';
 import { probeHypervisor } from './machine/hypervisor.ts';
@@ -10,41 +10,17 @@ import { recover } from './recovery.ts';
 import { barrierHandlers } from './service/barrier.ts';
 import { computeHandlers } from './service/compute.ts';
 import { dataHandlers } from './service/data.ts';
-import { driverVersion, informationHandlers } from './service/information.ts';
+import { informationHandlers } from './service/information.ts';
 import { snapshotHandlers, tidyLater } from './service/snapshots.ts';
 import { storageHandlers } from './service/storage.ts';
-import { closeExpired } from './snapshots/openings.ts';
 import { type DriverConfig, DriverContext } from './state/context.ts';
 
-const expiryCheckMs = 30_000;
+/** What opening the driver needs of the plugin's context. */
+export type DriverOptions = Pick<PluginContext, 'instanceId' | 'dataFolder' | 'config' | 'logger'>;
 
-/** The driver for QEMU: the functional block nfvi. Its machines live on when it ends. */
-export const qemuDriver = definePlugin({
-  name: 'qemu',
-  role: 'nfvi',
-  version: driverVersion,
-  start: async (plugin) => {
-    const { context, service, close } = await openDriver(plugin);
-    const timer = setInterval(() => {
-      closeExpired(context).then(
-        (closed) => closed && tidyLater(context),
-        (error) => context.logger.warn('expired data could not be closed', { error }),
-      );
-    }, expiryCheckMs);
-    timer.unref();
-    return {
-      services: [service],
-      stop: async () => {
-        clearInterval(timer);
-        await close();
-      },
-    };
-  },
-});
-
-/** The driver without the timer of the plugin. */
+/** Probes QEMU, takes over what is there, and offers the service. Closing it leaves the machines running. */
 export async function openDriver(
-  plugin: Pick<PluginContext, 'instanceId' | 'dataFolder' | 'config' | 'logger'>,
+  plugin: DriverOptions,
 ): Promise<{ context: DriverContext; service: ServiceImplementation; close(): Promise<void> }> {
   const config = parseConfig(plugin.config);
   const probe = await probeHypervisor(config.program, config.accelerator);

@@ -14,6 +14,7 @@ import {
 } from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { alreadyExists, failedPrecondition, invalidArgument } from '../../../../sdk/errors.ts';
 import { failpoint } from '../../../../sdk/failpoint.ts';
+import { parseFilter } from '../../../../sdk/filter.ts';
 import type { Handlers } from '../../../../sdk/server.ts';
 import { computeLock, tidyLayers } from '../disks/tidy.ts';
 import { capabilityMissing, unknownSnapshot } from '../errors.ts';
@@ -75,11 +76,11 @@ export function snapshotHandlers(context: DriverContext): SnapshotHandlers {
       return { snapshot };
     },
     listInstanceSnapshots: async ({ computeId, filter }) => {
-      if (filter !== '') throw invalidArgument('FILTER_UNSUPPORTED', 'filter: leave it empty');
+      const matches = parseFilter(InstanceSnapshotSchema, filter);
       const snapshots = snapshotsInOrder(context).map(snapshotMessage);
       return {
         snapshots: snapshots.filter(
-          (snapshot) => computeId === '' || snapshot.computeId === computeId,
+          (snapshot) => (computeId === '' || snapshot.computeId === computeId) && matches(snapshot),
         ),
       };
     },
