@@ -37,11 +37,11 @@ export function clientAction<Options extends CommonOptions>(
 }
 
 /** The same for a command that needs no server. */
-export function localAction<Options extends { json?: boolean }>(
+export function localAction<Options extends object>(
   body: (options: Options, ...rest: unknown[]) => Promise<unknown>,
 ) {
   return async (...parameters: unknown[]) => {
-    const options = parameters.at(-2) as Options;
+    const options = parameters.at(-2) as Options & { json?: boolean };
     await guarded(options, () => body(options, ...parameters.slice(0, -2)));
   };
 }

@@ -16,7 +16,7 @@ export function withConnection(command: Command): Command {
   return command
     .option('--data <dir>', 'data folder of a Micromano on this machine (env MANO_DATA)')
     .option('--connect <host:port>', 'address of a Micromano on the network (env MANO_CONNECT)')
-    .option('--certs <dir>', 'folder with ca.crt, <role>.crt, <role>.key, for --connect');
+    .option('--certs <dir>', 'folder of certificates, <data>/pki of the server, for --connect');
 }
 
 /** Clients of one command. Each role has a channel of its own: a local socket, or a certificate, is one role. */
@@ -69,5 +69,9 @@ function loadCertificates(folder: string, role: string) {
       throw invalidArgument('CERTS_MISSING', text, { file: join(folder, name) });
     }
   };
-  return { ca: read('ca.crt'), certificate: read(`${role}.crt`), key: read(`${role}.key`) };
+  return {
+    ca: read('ca.pem'),
+    certificate: read(`clients/${role}.pem`),
+    key: read(`clients/${role}-key.pem`),
+  };
 }

@@ -1,0 +1,58 @@
+import { readFile } from 'node:fs/promises';
+import { invalidArgument, notFound } from '../sdk/errors.ts';
+
+/** The settings of a site; each plugin checks its own part. */
+export type SiteConfiguration = {
+  /** The format of the file. */
+  version: 1;
+  /** Granting policy: see plugins/nfvo/policy.ts. */
+  nfvo?: { policy?: unknown };
+  /** `packageFolders`: where archives may be written and read. */
+  vnfm?: { packageFolders?: string[] };
+  repository?: { folder?: string };
+  wasmvm?: Record<string, unknown>;
+  qemu?: Record<string, unknown>;
+  /** Drivers to start; absent: wasmvm, and qemu where it is installed. */
+  drivers?: string[];
+};
+
+const known = ['version', 'nfvo', 'vnfm', 'repository', 'wasmvm', 'qemu', 'drivers'];
+/** Drivers that come with the project. */
+export const driverKinds: readonly string[] = ['wasmvm', 'qemu'];
+
+/** Reads a configuration file. INVALID_ARGUMENT with the path of what is wrong. */
+export async function readConfiguration(path: string | undefined): Promise<SiteConfiguration> {
+  if (path === undefined) return { version: 1 };
+  const text = await readFile(path, 'utf8').catch((error: Error) => {
+    throw notFound('FILE_UNREADABLE', `${path}: ${error.message}`, { file: path });
+  });
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw invalid(path, '', `is not JSON: ${(error as Error).message}`);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalid(path, '', 'must be an object');
+  }
+  const configuration = value as SiteConfiguration;
+  const unknown = Object.keys(configuration).find((key) => !known.includes(key));
+  if (unknown) throw invalid(path, unknown, `is not known; known: ${known.join(', ')}`);
+  if (configuration.version !== 1) throw invalid(path, 'version', 'must be 1');
+  const { drivers } = configuration;
+  if (drivers !== undefined && !isDriverList(drivers)) {
+    throw invalid(path, 'drivers', `must be a list of some of ${driverKinds.join(', ')}`);
+  }
+  return configuration;
+}
+
+function isDriverList(value: unknown): boolean {
+  return (
+    Array.isArray(value) && value.length > 0 && value.every((item) => driverKinds.includes(item))
+  );
+}
+
+function invalid(file: string, path: string, text: string) {
+  const message = path === '' ? `${file}: ${text}` : `${file}: ${path}: ${text}`;
+  return invalidArgument('CONFIG_INVALID', message, { file, path });
+}

@@ -1,0 +1,32 @@
+import type { ComponentStates } from './vnf-agent.ts';
+import type { ComponentStatus } from './vnf-channel.ts';
+
+/** The two components of the demo VNF, found by what they say they are. */
+export function components(states: ComponentStates): {
+  gateway: ComponentStatus;
+  database: ComponentStatus;
+} {
+  const find = (role: string) => {
+    const found = Object.values(states).find((state) => state.role === role);
+    if (!found) throw new Error(`the demo VNF has no component that says it is the ${role}`);
+    return found;
+  };
+  return { gateway: find('gateway'), database: find('database') };
+}
+
+/**
+ * Why two components that stand still do not fit together, or undefined when they do: the database has recorded every
+ * number that was issued but, at most, the last one, and neither noticed a fault.
+ */
+export function broken(states: ComponentStates): string | undefined {
+  const { gateway, database } = components(states);
+  for (const { role, fault } of [gateway, database]) {
+    if (fault) return `the ${role} reports: ${fault}`;
+  }
+  const [issued, recorded] = [gateway.counter, database.counter];
+  if (recorded > issued)
+    return `the database recorded ${recorded}, the gateway issued only ${issued}`;
+  if (recorded < issued - 1)
+    return `the gateway issued ${issued}, the database recorded ${recorded}`;
+  return undefined;
+}

@@ -1,0 +1,123 @@
+import {
+  NotificationResult,
+  NotificationType,
+  type VnfSnapshotNotification,
+  VnfSnapshotNotificationService,
+} from '../../gen/nfv/vnf_snapshot_notification/v1/vnf_snapshot_notification_pb.js';
+import { type Client, createClient } from '../../sdk/client.ts';
+import { RpcError } from '../../sdk/errors.ts';
+import type { Transport } from '../../sdk/transport/transport.ts';
+import { askComponent, type ComponentStatus } from './vnf-channel.ts';
+
+type Notifications = Client<typeof VnfSnapshotNotificationService>;
+export type ComponentStates = Record<string, ComponentStatus>;
+
+/** What the agent saw when a notification was handled. */
+export type Handled = { type: NotificationType; states: ComponentStates };
+
+const rewatchMs = 200;
+
+/**
+ * The demo VNF's side of snapshots (GR NFV-TST 005 clause 6.5.1 steps 5 to 7 and 10 to 12): watches the VNFM's
+ * notifications, prepares or resumes the components over their channels, and answers.
+ */
+export class VnfAgent {
+  /** Every notification that was handled, in order. */
+  readonly handled: Handled[] = [];
+  private readonly api: Notifications;
+  private readonly vnfInstanceId: string;
+  /** VNFC instance id to the path of its channel. */
+  private readonly channels: Record<string, string>;
+  private readonly stopping = new AbortController();
+  private running: Promise<void> | undefined;
+
+  constructor(transport: Transport, vnfInstanceId: string, channels: Record<string, string>) {
+    this.api = createClient(VnfSnapshotNotificationService, transport);
+    this.vnfInstanceId = vnfInstanceId;
+    this.channels = channels;
+  }
+
+  /** Resolves when the watch stands: from then on the VNF counts as reachable. */
+  async start(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.running = this.watch(resolve).catch(reject);
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+  }
+
+  /** Asks every component. */
+  states(): Promise<ComponentStates> {
+    return this.askAll('status');
+  }
+
+  private async watch(onStanding: () => void): Promise<void> {
+    const { signal } = this.stopping;
+    while (!signal.aborted) {
+      try {
+        const request = { vnfInstanceId: this.vnfInstanceId };
+        for await (const { notification } of this.api.watchVnfSnapshotNotifications(request, {
+          signal,
+        })) {
+          onStanding();
+          if (notification) await this.handle(notification);
+        }
+      } catch (thrown) {
+        if (signal.aborted) return;
+        const error = RpcError.from(thrown);
+        process.stderr.write(`vnf agent: ${error.message} [${error.reason}]; watching again\n`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, rewatchMs));
+    }
+  }
+
+  private async handle(notification: VnfSnapshotNotification): Promise<void> {
+    const { type, notificationId } = notification;
+    const answer = await this.answer(type);
+    try {
+      await this.api.respondToVnfSnapshotNotification({ notificationId, ...answer });
+    } catch (thrown) {
+      // The VNFM stopped waiting: go on with normal operation, as the interface says.
+      process.stderr.write(`vnf agent: ${RpcError.from(thrown).message}\n`);
+      await this.askAll('resume');
+    }
+  }
+
+  private async answer(
+    type: NotificationType,
+  ): Promise<{ result: NotificationResult; detail: string }> {
+    try {
+      this.handled.push({ type, states: await this.act(type) });
+      return { result: NotificationResult.CONTINUE, detail: '' };
+    } catch (thrown) {
+      return { result: NotificationResult.ABORT, detail: RpcError.from(thrown).message };
+    }
+  }
+
+  /** Returns the states in which the components stand still: after preparing, and before resuming. */
+  private async act(type: NotificationType): Promise<ComponentStates> {
+    switch (type) {
+      case NotificationType.SNAPSHOT_CREATION_START:
+      case NotificationType.SNAPSHOT_REVERSION_START:
+        return this.askAll('prepare');
+      default: {
+        const states = await this.askAll('status');
+        await this.askAll('resume');
+        return states;
+      }
+    }
+  }
+
+  async askAll(op: 'status' | 'prepare' | 'resume' | 'wreck'): Promise<ComponentStates> {
+    const entries = await Promise.all(
+      Object.entries(this.channels).map(async ([vnfc, path]) => [
+        vnfc,
+        await askComponent(path, op, this.stopping.signal),
+      ]),
+    );
+    return Object.fromEntries(entries) as ComponentStates;
+  }
+}

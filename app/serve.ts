@@ -1,0 +1,43 @@
+import { createLogger, type LogLevel } from '../sdk/ports/logger.ts';
+import { readConfiguration } from './configuration.ts';
+import { clientRoles, startSystem } from './system.ts';
+
+export type ServeOptions = {
+  data: string;
+  listen?: string;
+  config?: string;
+  logLevel: LogLevel;
+};
+
+/**
+ * Runs Micromano until SIGTERM or SIGINT, which drain: no new calls, running ones finish, operations stay resumable.
+ * A second signal ends at once, like a crash; the next start takes everything up.
+ */
+export async function serve(options: ServeOptions): Promise<void> {
+  const logger = createLogger({ level: options.logLevel });
+  const configuration = await readConfiguration(options.config);
+  const { kernel, ca } = await startSystem({ dataFolder: options.data, configuration, logger });
+  let draining = false;
+  const drain = (signal: string) => {
+    if (draining) process.exit(1);
+    draining = true;
+    logger.info('draining', { signal });
+    void kernel.drain();
+  };
+  process.on('SIGTERM', drain);
+  process.on('SIGINT', drain);
+  process.stdout.write(`sockets: ${clientRoles.map((role) => kernel.socketOf(role)).join(' ')}\n`);
+  if (ca.issued.length > 0) {
+    process.stdout.write(`made development certificates in ${ca.folder}\n`);
+  }
+  if (options.listen) {
+    const port = await kernel.listen(options.listen, ca.server);
+    const host = options.listen.slice(0, options.listen.lastIndexOf(':'));
+    process.stdout.write(
+      `listening on ${host}:${port} with mutual TLS; client certificates: ${ca.folder}/clients\n`,
+    );
+  }
+  process.stdout.write('ready\n');
+  await kernel.stopped;
+  process.exit(0);
+}

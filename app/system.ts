@@ -1,0 +1,105 @@
+import { accessSync, constants } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { delimiter, join, resolve } from 'node:path';
+import { createFileRegistry, fromBinary } from '@bufbuild/protobuf';
+import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
+import { type DevelopmentCa, openDevelopmentCa } from '../kernel/identity/development-ca.ts';
+import { createKernel, type Kernel } from '../kernel/kernel.ts';
+import { qemuPlugin } from '../plugins/drivers/qemu/plugin.ts';
+import { wasmvmPlugin } from '../plugins/drivers/wasmvm/plugin.ts';
+import { nfvoPlugin } from '../plugins/nfvo/plugin.ts';
+import { repositoryPlugin } from '../plugins/repository/plugin.ts';
+import { vimPlugin } from '../plugins/vim/plugin.ts';
+import { vnfmPlugin } from '../plugins/vnfm/plugin.ts';
+import type { Plugin } from '../sdk/plugin.ts';
+import { systemClock } from '../sdk/ports/clock.ts';
+import type { Logger } from '../sdk/ports/logger.ts';
+import type { SiteConfiguration } from './configuration.ts';
+
+/** The roles of clients, which get a socket and a certificate each. */
+export const clientRoles = ['operator', 'em', 'oss', 'vnf'] as const;
+/** Signs exported archives. */
+const signerRole = 'repository';
+
+export type SystemOptions = {
+  /** Holds everything: state, packages, sockets, certificates. */
+  dataFolder: string;
+  configuration: SiteConfiguration;
+  logger: Logger;
+};
+
+export type System = { kernel: Kernel; ca: DevelopmentCa; drivers: readonly string[] };
+
+/** Puts kernel, blocks and drivers together in this process and starts them. */
+export async function startSystem(options: SystemOptions): Promise<System> {
+  const { configuration, logger } = options;
+  const dataFolder = resolve(options.dataFolder);
+  await mkdir(dataFolder, { recursive: true, mode: 0o700 });
+  const ca = await openDevelopmentCa({
+    folder: join(dataFolder, 'pki'),
+    roles: [...clientRoles, signerRole],
+    clock: systemClock,
+  });
+  const kernel = createKernel({
+    dataFolder,
+    runFolder: join(dataFolder, 'run'),
+    roles: clientRoles,
+    descriptors: await loadDescriptors(),
+    logger,
+  });
+  const drivers = configuration.drivers ?? installedDrivers(logger);
+  for (const driver of drivers) {
+    await kernel.add(driverPlugins[driver]!, { config: driverConfig(configuration, driver) });
+  }
+  const signer = await ca.client(signerRole);
+  await kernel.add(repositoryPlugin, {
+    config: {
+      ...configuration.repository,
+      signer: { certificate: signer.certificate, privateKey: signer.key },
+      authorities: [signer.ca],
+    },
+  });
+  await kernel.add(vimPlugin, { config: { drivers, repository: 'repository' } });
+  await kernel.add(vnfmPlugin, { config: vnfmConfig(configuration) });
+  await kernel.add(nfvoPlugin, { config: { vnfm: 'vnfm', vim: 'vim', ...configuration.nfvo } });
+  await kernel.start();
+  return { kernel, ca, drivers };
+}
+
+const driverPlugins: Record<string, Plugin> = { wasmvm: wasmvmPlugin, qemu: qemuPlugin };
+
+function driverConfig(configuration: SiteConfiguration, driver: string): unknown {
+  return driver === 'qemu' ? configuration.qemu : configuration.wasmvm;
+}
+
+/** On one host the user who may open the sockets may read and write files anyway: archives may be anywhere. */
+function vnfmConfig({ vnfm }: SiteConfiguration) {
+  const names = { vim: 'vim', nfvo: 'nfvo', repository: 'repository' };
+  return { packageFolders: ['/'], ...vnfm, ...names };
+}
+
+/** The drivers that can run here. What is left out is said, with what would bring it in. */
+function installedDrivers(logger: Logger): string[] {
+  if (isInstalled('qemu-system-x86_64')) return ['wasmvm', 'qemu'];
+  logger.info('the qemu driver is left out: qemu-system-x86_64 is not installed', {
+    remedy: './mano setup --system',
+  });
+  return ['wasmvm'];
+}
+
+/** True when a program of that name can be found. */
+export function isInstalled(program: string): boolean {
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+async function loadDescriptors() {
+  const path = join(import.meta.dirname, '../gen/descriptors.binpb');
+  return createFileRegistry(fromBinary(FileDescriptorSetSchema, await readFile(path)));
+}
