@@ -1,3 +1,5 @@
+import { isIP } from 'node:net';
+import { checkServerIdentity } from 'node:tls';
 import * as grpc from '@grpc/grpc-js';
 import { invalidArgument, unavailable } from '../errors.ts';
 import { fromGrpcMetadata, fromWire, sizeOptions, toGrpcMetadata, toWire } from './grpc-convert.ts';
@@ -45,7 +47,8 @@ export function openChannel(options: ChannelOptions): GrpcChannel {
       { address: options.address },
     );
   }
-  const client = new grpc.Client(options.address, credentials(options.tls), {
+  const address = addressHost(options.address);
+  const client = new grpc.Client(options.address, credentials(options.tls, address), {
     ...sizeOptions,
     'grpc.initial_reconnect_backoff_ms': reconnectMsMin,
     'grpc.min_reconnect_backoff_ms': reconnectMsMin,
@@ -54,6 +57,7 @@ export function openChannel(options: ChannelOptions): GrpcChannel {
     'grpc.enable_http_proxy': 0,
     // Some servers refuse the path of a socket as an HTTP/2 authority.
     ...(local ? { 'grpc.default_authority': 'localhost' } : {}),
+    ...(address ? { 'grpc.ssl_target_name_override': addressServerName } : {}),
   });
   return {
     start: (request) => new ChannelCall(client, request),
@@ -61,13 +65,28 @@ export function openChannel(options: ChannelOptions): GrpcChannel {
   };
 }
 
-function credentials(tls: TlsMaterial | undefined): grpc.ChannelCredentials {
+/** The host of "1.2.3.4:5" or "[::1]:5" when it is an IP address. */
+function addressHost(address: string): string | undefined {
+  const host = address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+  return isIP(host) ? host : undefined;
+}
+
+/**
+ * grpc-js asks for its host as the TLS server name, and Node refuses an IP address there. So another name is asked for, and
+ * the certificate is checked for the address.
+ */
+const addressServerName = 'micromano.invalid';
+
+function credentials(
+  tls: TlsMaterial | undefined,
+  address: string | undefined,
+): grpc.ChannelCredentials {
   if (!tls) return grpc.credentials.createInsecure();
-  return grpc.credentials.createSsl(
-    Buffer.from(tls.ca),
-    Buffer.from(tls.key),
-    Buffer.from(tls.certificate),
-  );
+  const [ca, key, certificate] = [tls.ca, tls.key, tls.certificate].map((pem) => Buffer.from(pem));
+  const verify: grpc.VerifyOptions = address
+    ? { checkServerIdentity: (_name, peer) => checkServerIdentity(address, peer) }
+    : {};
+  return grpc.credentials.createSsl(ca, key, certificate, verify);
 }
 
 type Stream = grpc.ClientDuplexStream<Uint8Array, Uint8Array>;

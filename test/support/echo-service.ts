@@ -30,7 +30,13 @@ import {
   secret,
 } from '../../gen/nfv/meta/v1/meta_pb.js';
 import { failedPrecondition, RpcError } from '../../sdk/errors.ts';
-import { type HandlerContext, implement, type ServiceImplementation } from '../../sdk/server.ts';
+import { silentLogger } from '../../sdk/ports/logger.ts';
+import {
+  type HandlerContext,
+  type Handlers,
+  implement,
+  type ServiceImplementation,
+} from '../../sdk/server.ts';
 
 /** A service for tests, made in code so that it is no part of the contract. */
 export type EchoMessage = Message<'test.echo.v1.EchoMessage'> & {
@@ -184,10 +190,15 @@ export function echoDesc(exposures: EchoExposure[] = [{ producer: 'echo', consum
 }
 
 /** What the handlers saw, for tests to look at. */
-export type EchoLog = { aborted: number; contexts: HandlerContext[]; chatClosed: number };
+export type EchoLog = {
+  waiting: number;
+  aborted: number;
+  contexts: HandlerContext[];
+  chatClosed: number;
+};
 
 export function newEchoLog(): EchoLog {
-  return { aborted: 0, contexts: [], chatClosed: 0 };
+  return { waiting: 0, aborted: 0, contexts: [], chatClosed: 0 };
 }
 
 /** The echo service at work. `name` goes into the answers of WhoAmI. */
@@ -196,7 +207,7 @@ export function echoImplementation(
   log: EchoLog = newEchoLog(),
   name = 'echo',
 ): ServiceImplementation {
-  return implement(service, {
+  const handlers: Handlers<EchoDesc> = {
     async say(request, context) {
       log.contexts.push(context);
       return request;
@@ -207,6 +218,7 @@ export function echoImplementation(
       throw new RpcError(error.code, error.reason, error.message, { ...error.metadata });
     },
     async wait(_request, context) {
+      log.waiting++;
       await new Promise<void>((resolve) => {
         context.signal.addEventListener('abort', () => resolve(), { once: true });
       });
@@ -241,5 +253,6 @@ export function echoImplementation(
         log.chatClosed++;
       }
     },
-  });
+  };
+  return implement(service, handlers, { logger: silentLogger });
 }
