@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { DriverService } from '../../gen/nfv/driver/v1/driver_pb.js';
 import { RepositoryService } from '../../gen/nfv/repository/v1/repository_pb.js';
-import type { Client } from '../../sdk/client.ts';
 import { invalidArgument } from '../../sdk/errors.ts';
 import { definePlugin, type PluginContext } from '../../sdk/plugin.ts';
 import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
@@ -12,8 +11,6 @@ import { Resources } from './resources.ts';
 import { storageService } from './storage.ts';
 import { Vim } from './vim.ts';
 import { vnfcPackageService } from './vnfc-package.ts';
-
-export type RepositoryClient = Client<typeof RepositoryService>;
 
 /** The configuration of a VIM: the plugin instances it works with. */
 export type VimConfig = { drivers: string[]; repository: string };

@@ -1,10 +1,12 @@
-import type { CallOptions } from '../../sdk/client.ts';
+import type { RepositoryService } from '../../gen/nfv/repository/v1/repository_pb.js';
+import type { CallOptions, Client } from '../../sdk/client.ts';
 import { isRpcError } from '../../sdk/errors.ts';
 import type { Logger } from '../../sdk/ports/logger.ts';
 import type { HandlerContext } from '../../sdk/server.ts';
 import type { DriverClient, Drivers } from './drivers.ts';
-import type { RepositoryClient } from './plugin.ts';
 import type { ResourceKind, Resources } from './resources.ts';
+
+export type RepositoryClient = Client<typeof RepositoryService>;
 
 /** What the VIM's services share. */
 export class Vim {
