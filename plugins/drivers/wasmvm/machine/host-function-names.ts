@@ -1,0 +1,20 @@
+/** The functions of namespace "vm" that a guest may import. */
+export const hostFunctionNames: ReadonlySet<string> = new Set([
+  'disk_count',
+  'disk_size',
+  'disk_read',
+  'disk_write',
+  'disk_flush',
+  'net_count',
+  'net_mac',
+  'net_send',
+  'net_receive',
+  'clock_ms',
+  'random',
+  'log',
+  'channel_read',
+  'channel_write',
+  'parameter',
+  'generation',
+  'power_off',
+]);
