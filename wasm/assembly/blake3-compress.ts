@@ -40,7 +40,7 @@ function add(a: v128, b: v128): v128 {
 // A byte shuffle is faster than two shifts and an or.
 // @ts-ignore: decorator
 @inline
-function turnBytes(a: v128, b: v128, mask: v128): v128 {
+function turn(a: v128, b: v128, mask: v128): v128 {
   return i8x16.relaxed_swizzle(v128.xor(a, b), mask);
 }
 
@@ -122,38 +122,40 @@ export function compress4(
   scratch: usize, counter: u32, counterStep: u32, length: u32, flags: u32,
 ): void {
   const h = scratch + 256;
-  const mask16 = v128.load(masks), mask8 = v128.load(masks, 16);
+  const by16 = v128.load(masks), by8 = v128.load(masks, 16);
   let a0 = v128.load(h), a1 = v128.load(h, 16), a2 = v128.load(h, 32), a3 = v128.load(h, 48);
   let b0 = v128.load(h, 64), b1 = v128.load(h, 80), b2 = v128.load(h, 96), b3 = v128.load(h, 112);
   let c0 = i32x4.splat(IV0), c1 = i32x4.splat(IV1), c2 = i32x4.splat(IV2), c3 = i32x4.splat(IV3);
   let d0 = add(i32x4.splat(counter), i32x4.mul(i32x4(0, 1, 2, 3), i32x4.splat(counterStep)));
   let d1 = i32x4.splat(0), d2 = i32x4.splat(length), d3 = i32x4.splat(flags);
+  // unroll.mjs writes this loop out for the compiler.
   for (let s: usize = schedule; s < scheduleEnd; s += 16) {
+    // Columns, two at a time: more would need more registers than there are.
     a0 = add(add(a0, word(scratch, s, 0)), b0); a1 = add(add(a1, word(scratch, s, 2)), b1);
-    a2 = add(add(a2, word(scratch, s, 4)), b2); a3 = add(add(a3, word(scratch, s, 6)), b3);
-    d0 = turnBytes(d0, a0, mask16); d1 = turnBytes(d1, a1, mask16);
-    d2 = turnBytes(d2, a2, mask16); d3 = turnBytes(d3, a3, mask16);
-    c0 = add(c0, d0); c1 = add(c1, d1); c2 = add(c2, d2); c3 = add(c3, d3);
-    b0 = turn12(b0, c0); b1 = turn12(b1, c1); b2 = turn12(b2, c2); b3 = turn12(b3, c3);
+    d0 = turn(d0, a0, by16); d1 = turn(d1, a1, by16); c0 = add(c0, d0); c1 = add(c1, d1);
+    b0 = turn12(b0, c0); b1 = turn12(b1, c1);
     a0 = add(add(a0, word(scratch, s, 1)), b0); a1 = add(add(a1, word(scratch, s, 3)), b1);
+    d0 = turn(d0, a0, by8); d1 = turn(d1, a1, by8); c0 = add(c0, d0); c1 = add(c1, d1);
+    b0 = turn7(b0, c0); b1 = turn7(b1, c1);
+    a2 = add(add(a2, word(scratch, s, 4)), b2); a3 = add(add(a3, word(scratch, s, 6)), b3);
+    d2 = turn(d2, a2, by16); d3 = turn(d3, a3, by16); c2 = add(c2, d2); c3 = add(c3, d3);
+    b2 = turn12(b2, c2); b3 = turn12(b3, c3);
     a2 = add(add(a2, word(scratch, s, 5)), b2); a3 = add(add(a3, word(scratch, s, 7)), b3);
-    d0 = turnBytes(d0, a0, mask8); d1 = turnBytes(d1, a1, mask8);
-    d2 = turnBytes(d2, a2, mask8); d3 = turnBytes(d3, a3, mask8);
-    c0 = add(c0, d0); c1 = add(c1, d1); c2 = add(c2, d2); c3 = add(c3, d3);
-    b0 = turn7(b0, c0); b1 = turn7(b1, c1); b2 = turn7(b2, c2); b3 = turn7(b3, c3);
-    // The diagonals.
+    d2 = turn(d2, a2, by8); d3 = turn(d3, a3, by8); c2 = add(c2, d2); c3 = add(c3, d3);
+    b2 = turn7(b2, c2); b3 = turn7(b3, c3);
+    // Diagonals.
     a0 = add(add(a0, word(scratch, s, 8)), b1); a1 = add(add(a1, word(scratch, s, 10)), b2);
-    a2 = add(add(a2, word(scratch, s, 12)), b3); a3 = add(add(a3, word(scratch, s, 14)), b0);
-    d3 = turnBytes(d3, a0, mask16); d0 = turnBytes(d0, a1, mask16);
-    d1 = turnBytes(d1, a2, mask16); d2 = turnBytes(d2, a3, mask16);
-    c2 = add(c2, d3); c3 = add(c3, d0); c0 = add(c0, d1); c1 = add(c1, d2);
-    b1 = turn12(b1, c2); b2 = turn12(b2, c3); b3 = turn12(b3, c0); b0 = turn12(b0, c1);
+    d3 = turn(d3, a0, by16); d0 = turn(d0, a1, by16); c2 = add(c2, d3); c3 = add(c3, d0);
+    b1 = turn12(b1, c2); b2 = turn12(b2, c3);
     a0 = add(add(a0, word(scratch, s, 9)), b1); a1 = add(add(a1, word(scratch, s, 11)), b2);
+    d3 = turn(d3, a0, by8); d0 = turn(d0, a1, by8); c2 = add(c2, d3); c3 = add(c3, d0);
+    b1 = turn7(b1, c2); b2 = turn7(b2, c3);
+    a2 = add(add(a2, word(scratch, s, 12)), b3); a3 = add(add(a3, word(scratch, s, 14)), b0);
+    d1 = turn(d1, a2, by16); d2 = turn(d2, a3, by16); c0 = add(c0, d1); c1 = add(c1, d2);
+    b3 = turn12(b3, c0); b0 = turn12(b0, c1);
     a2 = add(add(a2, word(scratch, s, 13)), b3); a3 = add(add(a3, word(scratch, s, 15)), b0);
-    d3 = turnBytes(d3, a0, mask8); d0 = turnBytes(d0, a1, mask8);
-    d1 = turnBytes(d1, a2, mask8); d2 = turnBytes(d2, a3, mask8);
-    c2 = add(c2, d3); c3 = add(c3, d0); c0 = add(c0, d1); c1 = add(c1, d2);
-    b1 = turn7(b1, c2); b2 = turn7(b2, c3); b3 = turn7(b3, c0); b0 = turn7(b0, c1);
+    d1 = turn(d1, a2, by8); d2 = turn(d2, a3, by8); c0 = add(c0, d1); c1 = add(c1, d2);
+    b3 = turn7(b3, c0); b0 = turn7(b0, c1);
   }
   v128.store(h, v128.xor(a0, c0)); v128.store(h, v128.xor(a1, c1), 16);
   v128.store(h, v128.xor(a2, c2), 32); v128.store(h, v128.xor(a3, c3), 48);
