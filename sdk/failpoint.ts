@@ -21,6 +21,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 /** The longest sleep a failpoint accepts, in milliseconds; more would outlast every test's own deadline. */
 const sleepMsMax = 600_000;
 
+/** The most hits remembered in memory; the log file has all. */
+const hitsMax = 10_000;
+
 /** What `error(text)` throws. */
 export class FailpointError extends Error {
   readonly failpoint: string;
@@ -140,7 +143,7 @@ function toAction(text: string, kind: Action['kind'], argument: string | undefin
 }
 
 function hit(now: Settings, name: string): Action {
-  now.hits.push(name);
+  if (now.hits.length < hitsMax) now.hits.push(name);
   if (now.logFile !== undefined) appendFileSync(now.logFile, `${name}\n`);
   const program = now.programs.get(name) ?? now.programs.get('*');
   if (program === undefined) return { kind: 'off' };

@@ -1,4 +1,5 @@
 import { OperationState } from '../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { runInCallContext } from '../call-context.ts';
 import { aborted, cancelled, type RpcError } from '../errors.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Logger } from '../ports/logger.ts';
@@ -36,7 +37,9 @@ export class Runner {
 
   /** Starts or goes on with the work, in the background. `recovered`: after a crash or a stop. */
   run(recovered = false): void {
-    this.#running = this.#running.then(() => this.#runThroughStalls(recovered));
+    // Not part of the call that asked for it: its hops are not the work's.
+    const work = () => runInCallContext({ hops: 0 }, () => this.#runThroughStalls(recovered));
+    this.#running = this.#running.then(work);
   }
 
   /** Requests of a person; each returns when it is recorded. They throw what nextState throws. */
