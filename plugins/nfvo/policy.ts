@@ -61,17 +61,17 @@ const ruleKeys: readonly string[] = [
 export function parsePolicy(value: unknown): Policy {
   if (value === undefined) return openPolicy;
   const policy = object(value, 'policy', ['default', 'rules']);
-  const rules = policy['rules'] ?? [];
+  const rules = policy.rules ?? [];
   if (!Array.isArray(rules)) throw invalid('policy.rules', 'must be a list');
   return {
-    default: decision(policy['default'] ?? 'grant', 'policy.default'),
+    default: decision(policy.default ?? 'grant', 'policy.default'),
     rules: rules.map((rule, index) => parseRule(rule, `policy.rules[${index}]`)),
   };
 }
 
 function parseRule(value: unknown, path: string): Rule {
   const rule = object(value, path, ruleKeys);
-  if (typeof rule['name'] !== 'string' || rule['name'] === '') {
+  if (typeof rule.name !== 'string' || rule.name === '') {
     throw invalid(`${path}.name`, 'must be a text that is not empty');
   }
   for (const key of ['operations', 'vnfdIds', 'vnfInstanceIds']) {
@@ -79,16 +79,16 @@ function parseRule(value: unknown, path: string): Rule {
       throw invalid(`${path}.${key}`, 'must be a list of texts');
     }
   }
-  for (const operation of (rule['operations'] as string[] | undefined) ?? []) {
+  for (const operation of (rule.operations as string[] | undefined) ?? []) {
     if (!(operation in OperationType)) {
       throw invalid(`${path}.operations`, `"${operation}" is not an operation`);
     }
   }
-  const above = rule['expectedBytesAbove'];
+  const above = rule.expectedBytesAbove;
   if (above !== undefined && !(Number.isSafeInteger(above) && (above as number) >= 0)) {
     throw invalid(`${path}.expectedBytesAbove`, 'must be a whole number of bytes');
   }
-  decision(rule['decision'], `${path}.decision`);
+  decision(rule.decision, `${path}.decision`);
   return rule as Rule;
 }
 

@@ -2,6 +2,7 @@ import { rm, stat } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import { type DataLocation, ImageFormat } from '../../../gen/nfv/common/v1/common_pb.js';
 import { failedPrecondition, invalidArgument } from '../../../sdk/errors.ts';
+import { openNbd } from '../sources/nbd/source.ts';
 import { openSource } from '../sources/open-source.ts';
 import type { BlockSource } from '../sources/source.ts';
 import { createRaw } from '../targets/raw.ts';
@@ -32,14 +33,17 @@ export async function openLocation(location: DataLocation): Promise<BlockSource>
 
 async function openNbdLocation({ name, location }: DataLocation): Promise<BlockSource> {
   if (location.case !== 'nbd') throw invalidArgument('LOCATION_INVALID', `image "${name}"`);
-  const { openNbd } = await import('../sources/nbd/nbd.ts');
   const { address, exportName, tls } = location.value;
   if (tls) {
-    const text = `image "${name}": NBD with TLS is not supported; use a Unix socket on the same host`;
+    const text = `image "${name}": NBD with TLS needs certificates, which a location cannot carry; use a Unix socket`;
     throw invalidArgument('LOCATION_INVALID', text, { image: name });
   }
   if (address.case === 'socketPath') return openNbd({ socketPath: address.value, exportName });
-  if (address.case === 'hostPort') return openNbd({ hostPort: address.value, exportName });
+  if (address.case === 'hostPort') {
+    const at = address.value.lastIndexOf(':');
+    const [host, port] = [address.value.slice(0, at), Number(address.value.slice(at + 1))];
+    return openNbd({ host, port, exportName });
+  }
   throw invalidArgument('LOCATION_INVALID', `image "${name}": the NBD export has no address`);
 }
 
