@@ -20,7 +20,7 @@ export const layersLock = 'layers';
  * meanwhile. A machine that is held or frozen is left alone: nobody may wait for a merge under a deadline.
  */
 export async function tidyLayers(context: DriverContext): Promise<void> {
-  for (let step = 0; step < stepsMax; step++) {
+  for (let step = 0; step < stepsMax && !context.closing; step++) {
     const next = await context.locks.run(layersLock, () => tidyOnce(context));
     if (!next) return;
     await failpoint('qemu.tidy.step');

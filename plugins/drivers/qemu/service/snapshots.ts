@@ -103,11 +103,13 @@ export function snapshotRecord(context: DriverContext, snapshotId: string): Snap
 
 /** Merging what a failure or a revert left over may take long; nobody needs to wait for it. */
 export function tidyLater(context: DriverContext): void {
-  tidyLayers(context).catch((error) =>
-    context.logger.warn('layers could not be merged now; the next start or deletion tries again', {
-      error,
-    }),
-  );
+  const work = tidyLayers(context)
+    .catch((error) => {
+      const text = 'layers could not be merged now; the next start or deletion tries again';
+      context.logger.warn(text, { error });
+    })
+    .finally(() => context.background.delete(work));
+  context.background.add(work);
 }
 
 async function createSnapshot(

@@ -40,6 +40,10 @@ export class DriverContext {
   /** Emits 'change' with a compute id, and 'deleted'. */
   readonly changes = new EventEmitter();
   readonly probe: Probe;
+  /** Work that no caller waits for. */
+  readonly background = new Set<Promise<void>>();
+  /** Set when the driver ends: work in the background stops at its next step. */
+  closing = false;
   readonly #machines = new Map<string, Machine>();
 
   constructor(options: {
@@ -105,6 +109,8 @@ export class DriverContext {
 
   /** Lets go of everything; the machines live on. */
   async close(): Promise<void> {
+    this.closing = true;
+    await Promise.allSettled([...this.background]);
     const machines = [...this.#machines.values()];
     this.#machines.clear();
     for (const machine of machines) machine.qmp.close();
