@@ -12,6 +12,7 @@ import {
   nameBytesMax,
   parentsMax,
   roleBytesMax,
+  titleBytesMax,
 } from './limits.ts';
 import { type Manifest, mapSources, packageKinds } from './manifest.ts';
 import { blockCountOf } from './tree-page.ts';
@@ -22,12 +23,16 @@ export function packageIdProblem(id: unknown): string | undefined {
   return 'must be 1 to 128 letters, digits, ".", "_" or "-", the first a letter or digit';
 }
 
-/** Why a text is no image name, or undefined when it is one. Unpacking makes a file of that name. */
+/**
+ * Why a text is no image name, or undefined when it is one. Unpacking makes a file of that name: parts between "/" are
+ * folders, as in "gateway-0/data".
+ */
 export function imageNameProblem(name: unknown): string | undefined {
-  const isPlain = isText(name, nameBytesMax) && name !== '' && name !== '.' && name !== '..';
+  const parts = isText(name, nameBytesMax) ? (name as string).split('/') : [''];
+  const isPlain = parts.every((part) => part !== '' && part !== '.' && part !== '..');
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  if (isPlain && !/[/\u0000-\u001f\u007f]/.test(name)) return undefined;
-  return `must be 1 to ${nameBytesMax} bytes without "/" and control characters, not "." or ".."`;
+  if (isPlain && !/[\u0000-\u001f\u007f]/.test(name as string)) return undefined;
+  return `must be 1 to ${nameBytesMax} bytes without control characters; parts between "/" not empty, "." or ".."`;
 }
 
 /** Why these are no labels, or undefined when they are. */
@@ -52,7 +57,7 @@ export function manifestProblem(body: unknown): string | undefined {
   return (
     unknownField(body, '', manifestFields) ??
     at('id', packageIdProblem(body.id)) ??
-    textProblem(body, 'name', nameBytesMax) ??
+    textProblem(body, 'name', titleBytesMax) ??
     at('createdAt', timeProblem(body.createdAt)) ??
     at('kind', oneOf(body.kind, packageKinds)) ??
     at('labels', labelsProblem(body.labels)) ??
@@ -112,7 +117,7 @@ function fileProblem(file: unknown): string | undefined {
   return (
     unknownField(file, '', ['name', 'mediaType', 'sizeBytes', 'id']) ??
     (file.name === '' ? 'name: must not be empty' : undefined) ??
-    textProblem(file, 'name', nameBytesMax) ??
+    textProblem(file, 'name', titleBytesMax) ??
     textProblem(file, 'mediaType', nameBytesMax) ??
     at('sizeBytes', countProblem(file.sizeBytes)) ??
     at('id', parseId(file.id) ? undefined : 'must be 64 hexadecimal digits')
