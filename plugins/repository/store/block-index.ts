@@ -9,6 +9,7 @@ export type SegmentRef = {
   id: string;
   entryCount: number;
   segmentBytes: number;
+  nonce: Uint8Array;
   /** Marked for deletion: may be read, must not be deduplicated against. */
   isQuarantined: boolean;
   /** Reads the entries again, once they have left the cache. */
@@ -82,9 +83,11 @@ export class BlockIndex {
     return this.placed[this.segmentNumber(ordinal)]!.ref;
   }
 
-  /** Every segment with its first ordinal, in the order of adding. */
-  ranges(): { segment: SegmentRef; base: number }[] {
-    return this.placed.map(({ ref, base }) => ({ segment: ref, base }));
+  /** Every segment with its first ordinal and its entries, in the order of adding. */
+  async *contents(): AsyncGenerator<{ segment: SegmentRef; base: number; entries: Buffer }> {
+    for (const [number, { ref, base }] of this.placed.entries()) {
+      yield { segment: ref, base, entries: await this.entriesOf(number) };
+    }
   }
 
   // A candidate whose entries are not in memory stops the search; the caller loads them and tries again.

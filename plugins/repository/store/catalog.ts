@@ -1,4 +1,4 @@
-import { dataLoss } from '../../../sdk/errors.ts';
+import { dataLoss, type RpcError } from '../../../sdk/errors.ts';
 import { hash } from '../../../wasm/host/blake3.ts';
 import type { Backend } from './backend.ts';
 import { BlockIndex, type Location } from './block-index.ts';
@@ -94,7 +94,8 @@ export class Catalog {
     return bytes;
   }
 
-  private missing(id: Uint8Array): Error {
+  /** The error about an id that no segment has. */
+  missing(id: Uint8Array): RpcError {
     const damaged = this.damagedNow[0];
     const because = damaged === undefined ? '' : `; perhaps because ${damaged.error.message}`;
     const path = this.backend.path(formatId(id));

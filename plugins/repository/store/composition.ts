@@ -2,7 +2,15 @@
 import { notFound } from '../../../sdk/errors.ts';
 import type { Lease } from './lease.ts';
 import type { ImageRecord, Manifest } from './manifest.ts';
-import { draftManifest, type ImageInput, type PackOptions, Progress, packOne } from './pack.ts';
+import { imageNameProblem } from './manifest-rules.ts';
+import {
+  draftManifest,
+  type ImageInput,
+  type PackOptions,
+  Progress,
+  packOne,
+  refuse,
+} from './pack.ts';
 import type { NewFile, PackageWriter } from './package-writer.ts';
 import { pinPackage } from './pinned-package.ts';
 import type { StoreContext } from './store-context.ts';
@@ -39,6 +47,7 @@ export class Composition {
 
   /** Reads and stores an image. `onBytes` gets the bytes of the image done since the last call. */
   async addImage(input: ImageInput, onBytes?: (bytes: number) => void): Promise<ImageRecord> {
+    refuse('name', imageNameProblem(input.name));
     const { context, writer, options, lease } = this;
     const signal = options.signal ? AbortSignal.any([lease.signal, options.signal]) : lease.signal;
     const job = { context, writer, inputs: [input], options: {}, signal };

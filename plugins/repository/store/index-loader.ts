@@ -50,7 +50,7 @@ export async function loadIndexes(
 export async function loadIndex(
   backend: Backend,
   segmentId: string,
-): Promise<{ ref: SegmentRef; entries: Buffer; nonce: Uint8Array } | undefined> {
+): Promise<{ ref: SegmentRef; entries: Buffer } | undefined> {
   const name = indexName(segmentId);
   const path = backend.path(name);
   const bytes = await backend.readAll(name, indexBytesMax);
@@ -64,6 +64,7 @@ export async function loadIndex(
     id: segmentId,
     entryCount: header.entryCount,
     segmentBytes: header.segmentBytes,
+    nonce: header.nonce,
     isQuarantined: false,
     load: async () => {
       const again = await loadIndex(backend, segmentId);
@@ -71,7 +72,7 @@ export async function loadIndex(
       return again.entries;
     },
   };
-  return { ref, entries, nonce: header.nonce };
+  return { ref, entries };
 }
 
 async function countEntries(backend: Backend, segmentIds: readonly string[]): Promise<number> {

@@ -23,7 +23,7 @@ export type LeaseContext = { backend: Backend; clock: Clock; random: Random; ter
 export class Lease {
   readonly area: Area;
   private readonly context: LeaseContext;
-  private readonly record: LeaseRecord;
+  readonly record: LeaseRecord;
   private readonly lost = new AbortController();
   private readonly ended = new AbortController();
   private renewal: Promise<void> = Promise.resolve();

@@ -25,7 +25,10 @@ export const parentsMax = 16;
 export const labelsMax = 64;
 export const labelKeyBytesMax = 128;
 export const labelValueBytesMax = 1024;
+/** The longest file name of common file systems. */
 export const nameBytesMax = 255;
+/** Names that never become file names. */
+export const titleBytesMax = 256;
 export const roleBytesMax = 64;
 
 /** How long a lease lasts without renewal, in milliseconds; long enough for a stalled disk. */

@@ -74,6 +74,9 @@ export type PackResult = {
   isNew: boolean;
 };
 
+/** Callers give parts of the reason; a longer one is cut. At most 4 bytes a character, 1,024 bytes in the manifest. */
+const reasonCharactersMax = 256;
+
 /** Everything that one pack works with. */
 export type PackJob = {
   context: StoreContext;
@@ -142,6 +145,7 @@ export async function packOne(
     ...(input.changed && { changed: input.changed }),
     ...(input.changedOrigin && { changedOrigin: input.changedOrigin }),
     ...(input.noMapReason && { noMapReason: input.noMapReason }),
+    ...(input.noMapReason && { noMapReason: input.noMapReason }),
   });
   const image: ImageContext = {
     pool: context.pool,
@@ -151,7 +155,7 @@ export async function packOne(
     onBytes: (bytes) => progress.add(input.name, bytes),
   };
   const { root, written } = await packImage(input.source, decision, image);
-  const map = { source: decision.source, reason: decision.reason };
+  const map = { source: decision.source, reason: decision.reason.slice(0, reasonCharactersMax) };
   return { ...draft, root, written, map };
 }
 
@@ -221,7 +225,8 @@ export class Progress {
   }
 }
 
-function refuse(field: string, problem: string | undefined): void {
+/** Throws FIELD_VIOLATION (INVALID_ARGUMENT) when there is a problem with the field. */
+export function refuse(field: string, problem: string | undefined): void {
   if (problem === undefined) return;
   throw invalidArgument('FIELD_VIOLATION', `${field}: ${problem}`, { field }, [
     { field, description: problem },

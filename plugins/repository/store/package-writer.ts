@@ -1,11 +1,11 @@
 /** One run that writes: its lease, its segments and the order in which they are published. */
-import { alreadyExists, isRpcError } from '../../../sdk/errors.ts';
+import { alreadyExists, invalidArgument, isRpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
 import type { Random } from '../../../sdk/ports/random.ts';
 import { hash } from '../../../wasm/host/blake3.ts';
 import type { EncodedRun } from '../../../wasm/host/core-pool.ts';
 import { kindLz4, kindRaw } from '../../../wasm/host/layout.ts';
-import type { Backend, Publication } from './backend.ts';
+import type { Backend } from './backend.ts';
 import type { Catalog } from './catalog.ts';
 import { formatId, idAt } from './ids.ts';
 import { content, type EntryKind, encoding, entryKind } from './index-codec.ts';
@@ -18,8 +18,9 @@ import {
   type Manifest,
   parseManifest,
 } from './manifest.ts';
-import { indexName, manifestName, segmentName } from './object-names.ts';
-import { type SealedSegment, SegmentStream } from './segment-stream.ts';
+import { manifestProblem } from './manifest-rules.ts';
+import { manifestName } from './object-names.ts';
+import { publishSegments, SegmentStream } from './segment-stream.ts';
 import type { PageSink } from './tree-writer.ts';
 
 /** What a run has stored so far, in bytes and counts. */
@@ -86,6 +87,10 @@ export class PackageWriter implements PageSink {
    * there before. PACKAGE_EXISTS (ALREADY_EXISTS) when another content has the id, LEASE_LOST (ABORTED).
    */
   async publish(manifest: Manifest): Promise<{ manifest: Manifest; isNew: boolean }> {
+    const problem = manifestProblem(manifest);
+    if (problem !== undefined) {
+      throw invalidArgument('FIELD_VIOLATION', `package: ${problem}`, { field: 'package' });
+    }
     await failpoint('store.after-blocks');
     const sealed = [...(await this.blocks.finish()), ...(await this.pages.finish())];
     await failpoint('store.after-segments');
@@ -95,7 +100,7 @@ export class PackageWriter implements PageSink {
     await staged.append([formatManifest(manifest)]);
     await staged.finish();
     await failpoint('store.after-manifest-staged');
-    await this.publishSegments(sealed);
+    await publishSegments(this.lease.area, sealed);
     try {
       await this.lease.area.publish([{ staged, name: manifestName(manifest.id) }]);
     } catch (error) {
@@ -106,21 +111,6 @@ export class PackageWriter implements PageSink {
     }
     await failpoint('store.after-publish');
     return { manifest, isNew: true };
-  }
-
-  /** Publishes segments, then their indexes: an index never has its name without its segment. */
-  async publishSegments(sealed: readonly SealedSegment[]): Promise<void> {
-    if (sealed.length === 0) return;
-    const segments: Publication[] = [];
-    const indexes: Publication[] = [];
-    for (const { id, segment, index } of sealed) {
-      segments.push({ staged: segment, name: segmentName(id) });
-      indexes.push({ staged: index, name: indexName(id) });
-    }
-    await this.lease.area.publish(segments, { undo: true });
-    await failpoint('store.after-segment-links');
-    await this.lease.area.publish(indexes);
-    await failpoint('store.after-index-links');
   }
 
   private async existing(manifest: Manifest): Promise<Manifest | undefined> {

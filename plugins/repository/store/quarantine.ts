@@ -5,7 +5,7 @@ import { objectDamaged } from './faults.ts';
 import { parseFramed } from './framed-text.ts';
 import { parseId } from './ids.ts';
 import { framedTextBytesMax } from './limits.ts';
-import { markerName, quarantinePrefix, stems } from './object-names.ts';
+import { blockersName, markerName, quarantinePrefix, stems } from './object-names.ts';
 
 export type Marker = { run: string; segments: string[] };
 
@@ -29,4 +29,16 @@ export async function readMarkers(backend: Backend): Promise<Marker[]> {
 /** The ids of all quarantined segments. */
 export async function readQuarantined(backend: Backend): Promise<Set<string>> {
   return new Set((await readMarkers(backend)).flatMap((marker) => marker.segments));
+}
+
+/** The leases that a marker waits for; undefined when its run ended before it wrote them. */
+export async function readBlockers(backend: Backend, run: string): Promise<string[] | undefined> {
+  const name = blockersName(run);
+  const bytes = await backend.readAll(name, framedTextBytesMax);
+  if (bytes === undefined) return undefined;
+  const { leases } = parseFramed('blockers', bytes, backend.path(name)) as { leases?: unknown };
+  if (!Array.isArray(leases) || leases.some((id) => typeof id !== 'string')) {
+    throw objectDamaged(backend.path(name), 0, 'has no list of lease ids');
+  }
+  return leases;
 }

@@ -1,5 +1,6 @@
 /** Writes entries into segments of bounded size, in one writer's area. */
 
+import { failpoint } from '../../../sdk/failpoint.ts';
 import type { Random } from '../../../sdk/ports/random.ts';
 import { hash } from '../../../wasm/host/blake3.ts';
 import type { Area, StagedObject } from './backend.ts';
@@ -25,6 +26,7 @@ import {
   segmentEntriesTarget,
   syncStrideBytes,
 } from './limits.ts';
+import { indexName, segmentName } from './object-names.ts';
 
 export type SealedSegment = { id: string; segment: StagedObject; index: StagedObject };
 
@@ -161,6 +163,7 @@ export class SegmentStream {
         id,
         entryCount: now.count,
         segmentBytes: now.end,
+        nonce: now.nonce,
         isQuarantined: false,
         load: async () => Buffer.from(await index.readBack()).subarray(indexHeaderBytes),
       },
@@ -210,4 +213,14 @@ function joinNeighbours(parts: readonly Uint8Array[]): Uint8Array[] {
     }
   }
   return joined;
+}
+
+/** Publishes segments, then their indexes: an index never has its name without its segment. */
+export async function publishSegments(area: Area, sealed: readonly SealedSegment[]): Promise<void> {
+  if (sealed.length === 0) return;
+  const segments = sealed.map(({ id, segment }) => ({ staged: segment, name: segmentName(id) }));
+  await area.publish(segments, { undo: true });
+  await failpoint('store.after-segment-links');
+  await area.publish(sealed.map(({ id, index }) => ({ staged: index, name: indexName(id) })));
+  await failpoint('store.after-index-links');
 }

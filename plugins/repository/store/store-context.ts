@@ -3,6 +3,7 @@ import type { Random } from '../../../sdk/ports/random.ts';
 import type { CorePool } from '../../../wasm/host/core-pool.ts';
 import type { Backend } from './backend.ts';
 import type { Catalog } from './catalog.ts';
+import type { LeaseContext } from './lease.ts';
 
 /** What every operation of an open store works with. */
 export type StoreContext = {
@@ -16,3 +17,8 @@ export type StoreContext = {
   /** Size at which a segment is closed, in bytes. */
   segmentBytesMax: number;
 };
+
+/** The part of a context that leases need. */
+export function leaseContext({ backend, clock, random, leaseTermMs }: StoreContext): LeaseContext {
+  return { backend, clock, random, termMs: leaseTermMs };
+}

@@ -1,6 +1,6 @@
 /** The package store: packages of images over shared blocks; docs/storage-format.md is the contract. */
 import { readdir } from 'node:fs/promises';
-import { failedPrecondition, RpcError } from '../../../sdk/errors.ts';
+import { failedPrecondition, invalidArgument, RpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
 import { type Clock, systemClock } from '../../../sdk/ports/clock.ts';
 import { type Random, systemRandom } from '../../../sdk/ports/random.ts';
@@ -9,10 +9,12 @@ import type { BlockTarget } from '../targets/target.ts';
 import { Catalog } from './catalog.ts';
 import { Composition, type CompositionOptions } from './composition.ts';
 import { checkConfiguration, createConfiguration, hasConfiguration } from './configuration.ts';
+import { diffPackages, type ImageDiff } from './diff.ts';
 import { packageNotFound } from './faults.ts';
 import { FolderBackend } from './folder-backend.ts';
 import { hasCode, toStoreError } from './folder-errors.ts';
-import { Lease, type LeaseContext, type LeaseKind, sweepLeases } from './lease.ts';
+import { collectGarbage, type GcOptions, type GcReport } from './gc.ts';
+import { Lease, type LeaseKind, sweepLeases } from './lease.ts';
 import { leaseTermMs, segmentBytesMax } from './limits.ts';
 import type { Manifest } from './manifest.ts';
 import { manifestName, packagesPrefix, stems } from './object-names.ts';
@@ -27,8 +29,9 @@ import {
 import { PackageReader } from './package-reader.ts';
 import { PackageWriter } from './package-writer.ts';
 import { pinPackage, readManifest } from './pinned-package.ts';
-import type { StoreContext } from './store-context.ts';
+import { leaseContext, type StoreContext } from './store-context.ts';
 import { type UnpackOptions, type UnpackResult, unpackImage } from './unpack.ts';
+import { type VerifyOptions, type VerifyReport, verify } from './verify.ts';
 
 export type StoreOptions = {
   /** Does the hashing and compressing; it belongs to the caller, who closes it after the store. */
@@ -50,7 +53,7 @@ export type DamagedPackage = { id: string; error: RpcError };
 export class Store {
   readonly folder: string;
   private readonly context: StoreContext;
-  private operations = 0;
+  private readonly leases = new Set<Lease>();
 
   private constructor(folder: string, context: StoreContext) {
     this.folder = folder;
@@ -106,6 +109,7 @@ export class Store {
   /** Begins a package that is put together piece by piece; publish or abort it. */
   async compose(options: CompositionOptions): Promise<Composition> {
     const { context } = this;
+    checkPackRequest([], options);
     const lease = await this.take('write');
     try {
       await context.catalog.refresh();
@@ -190,6 +194,35 @@ export class Store {
     await backend.sync(packagesPrefix);
   }
 
+  /** Checks what is stored, or what one package needs. Damage is in the report, not thrown. */
+  async verify(options: VerifyOptions = {}): Promise<VerifyReport> {
+    const { sample } = options;
+    if (sample !== undefined && !(sample > 0 && sample <= 1)) {
+      const text = `sample is ${sample}: must be more than 0 and at most 1`;
+      throw invalidArgument('FIELD_VIOLATION', text, { field: 'sample' });
+    }
+    return await this.withLease('read', async (lease) => {
+      const signal = joinSignals(lease.signal, options.signal);
+      return await verify(this.context, { ...options, signal });
+    });
+  }
+
+  /** What changed from package `a` to package `b`, image by image. */
+  async diff(a: string, b: string): Promise<ImageDiff[]> {
+    const from = await this.openPackage(a);
+    try {
+      const to = await this.openPackage(b);
+      return await diffPackages(from, to).finally(() => to.close());
+    } finally {
+      await from.close();
+    }
+  }
+
+  /** Frees what no package needs. GC_RUNNING (FAILED_PRECONDITION), REPOSITORY_DAMAGED (DATA_LOSS). */
+  async gc(options: GcOptions = {}): Promise<GcReport> {
+    return await this.withLease('gc', (lease) => collectGarbage(this.context, lease, options));
+  }
+
   /** Closes files. No operation may be in progress. */
   async close(): Promise<void> {
     await this.context.catalog.close();
@@ -215,20 +248,16 @@ export class Store {
 
   private async take(kind: LeaseKind): Promise<Lease> {
     const lease = await Lease.take(leaseContext(this.context), kind);
-    this.operations += 1;
+    this.leases.add(lease);
     return lease;
   }
 
   // An open file keeps the space of a deleted segment, so none stays open when nobody needs it.
   private async end(lease: Lease): Promise<void> {
-    this.operations -= 1;
+    if (!this.leases.delete(lease)) return;
     await lease.release();
-    if (this.operations === 0) await this.context.catalog.close();
+    if (this.leases.size === 0) await this.context.catalog.close();
   }
-}
-
-function leaseContext({ backend, clock, random, leaseTermMs: termMs }: StoreContext): LeaseContext {
-  return { backend, clock, random, termMs };
 }
 
 function joinSignals(a: AbortSignal, b: AbortSignal | undefined): AbortSignal {
@@ -252,6 +281,8 @@ async function refuseForeignFolder(folder: string): Promise<void> {
 
 export type { ByteRange } from './change-map.ts';
 export type { Composition, CompositionOptions } from './composition.ts';
+export type { ImageDiff } from './diff.ts';
+export type { GcOptions, GcReport } from './gc.ts';
 export type { ExportedBlock, ImageReader, StoredRun } from './image-reader.ts';
 export type { FileRecord, ImageRecord, Manifest, MapSource, PackageKind } from './manifest.ts';
 export type {
@@ -264,3 +295,4 @@ export type {
 export type { PackageReader } from './package-reader.ts';
 export type { NewFile } from './package-writer.ts';
 export type { DigestKind, UnpackOptions, UnpackResult } from './unpack.ts';
+export type { Damage, VerifyOptions, VerifyReport } from './verify.ts';

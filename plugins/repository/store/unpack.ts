@@ -99,7 +99,7 @@ class ImageUnpack {
     try {
       if (decoded === undefined) this.digests.addZeros(length);
       else {
-        this.writtenBytes += length;
+        for (const block of run.blocks!) this.writtenBytes += block?.targetLength ?? 0;
         if (this.targetFd === undefined) await this.write(run, decoded.bytes.subarray(0, length));
       }
     } finally {

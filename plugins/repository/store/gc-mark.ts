@@ -1,0 +1,98 @@
+/** Marks what is alive; docs/storage-format.md section 7, step 2. */
+import { failedPrecondition, isRpcError, RpcError } from '../../../sdk/errors.ts';
+import type { Backend } from './backend.ts';
+import { Bits } from './bits.ts';
+import type { SegmentRef } from './block-index.ts';
+import { Catalog } from './catalog.ts';
+import { entryBytes, readEntry } from './index-codec.ts';
+import { readPins } from './lease.ts';
+import { type Manifest, parseManifest } from './manifest.ts';
+import { packagesPrefix, stems } from './object-names.ts';
+import { readManifest } from './pinned-package.ts';
+import { walkPackage } from './tree-walk.ts';
+
+/** A segment and how much of it is alive. */
+export type SegmentUse = { segment: SegmentRef; liveEntries: number; liveBytes: number };
+
+export type Marked = {
+  catalog: Catalog;
+  live: Bits;
+  packages: number;
+  uses: SegmentUse[];
+};
+
+/**
+ * Lists manifests, then pins, then indexes, and marks. REPOSITORY_DAMAGED (DATA_LOSS) when something reachable is missing
+ * or unreadable: then nothing may be deleted. The caller closes the catalog.
+ */
+export async function mark(backend: Backend, signal?: AbortSignal): Promise<Marked> {
+  // A package published after this listing was written under a lease that keeps its segments.
+  const { manifests, packages } = await readAll(backend);
+  const catalog = new Catalog(backend);
+  await catalog.refresh();
+  const live = new Bits(catalog.index.entryCount);
+  for (const manifest of manifests) {
+    await walkPackage(catalog, manifest, {
+      enterPage: (ordinal) => {
+        const isKnown = live.has(ordinal);
+        live.add(ordinal);
+        return !isKnown;
+      },
+      leavePage: () => undefined,
+      reach: (ordinal) => live.add(ordinal),
+      fault: (error, place) => {
+        throw refusal(error, place.packageId);
+      },
+    });
+    signal?.throwIfAborted();
+  }
+  return { catalog, live, packages, uses: await measure(catalog, live) };
+}
+
+async function readAll(backend: Backend): Promise<{ manifests: Manifest[]; packages: number }> {
+  const manifests: Manifest[] = [];
+  for (const id of stems(await backend.list(packagesPrefix), packagesPrefix, '.manifest')) {
+    try {
+      manifests.push((await readManifest(backend, id)).manifest);
+    } catch (error) {
+      // Deleted since the listing.
+      if (!isRpcError(error, 'PACKAGE_UNKNOWN')) throw refusal(error, id);
+    }
+  }
+  const packages = manifests.length;
+  for (const [name, bytes] of await readPins(backend)) {
+    const id = name.slice(name.indexOf('/pin-') + '/pin-'.length);
+    try {
+      manifests.push(parseManifest(bytes, id, backend.path(name)));
+    } catch (error) {
+      throw refusal(error, id);
+    }
+  }
+  return { manifests, packages };
+}
+
+function refusal(error: unknown, packageId: string): unknown {
+  const known = RpcError.from(error);
+  if (known.reason === 'FORMAT_TOO_NEW') {
+    const text = `${known.message}: garbage cannot be told from what a newer program needs`;
+    return failedPrecondition('FORMAT_TOO_NEW', text, { ...known.metadata });
+  }
+  if (known.reason !== 'OBJECT_DAMAGED' && known.reason !== 'OBJECT_MISSING') return error;
+  const text = `package "${packageId}" is damaged (${known.message}): verify, then delete it or restore the object; nothing was collected`;
+  return new RpcError(known.code, 'REPOSITORY_DAMAGED', text, { ...known.metadata, packageId });
+}
+
+async function measure(catalog: Catalog, live: Bits): Promise<SegmentUse[]> {
+  const uses: SegmentUse[] = [];
+  for await (const { segment, base, entries } of catalog.index.contents()) {
+    let liveEntries = 0;
+    let liveBytes = 0;
+    for (let index = 0; index < segment.entryCount; index++) {
+      if (!live.has(base + index)) continue;
+      liveEntries += 1;
+      liveBytes += readEntry(entries, index * entryBytes).storedLength;
+    }
+    uses.push({ segment, liveEntries, liveBytes });
+  }
+  return uses;
+}
