@@ -40,8 +40,8 @@ function readCorpus(bytesMax: number): Buffer {
   return Buffer.concat(blocks);
 }
 
-// Files directly in these folders, one of each in turn, so that programs, libraries and texts mix. (Walking down would
-// follow links in circles.)
+// Files directly in these folders, one of each in turn, so that programs, libraries and texts mix.
+// (Walking down would follow links in circles.)
 function systemFiles(): string[] {
   const texts = new URL('../node_modules/typescript/lib', import.meta.url).pathname;
   const lists = [
@@ -227,12 +227,10 @@ else {
       .map(([key, value]) => `${key}: ${value}`)
       .join('\n'),
   );
-  const order = [...new Set(figures.map(({ group }) => group))];
-  for (const { name, median, min, max } of order.flatMap((group) =>
-    figures.filter((figure) => figure.group === group),
-  )) {
-    console.log(
-      `${name.padEnd(38)} ${median.toFixed(0).padStart(7)} MB/s  [${min.toFixed(0)} … ${max.toFixed(0)}]`,
-    );
+  const groups = [...new Set(figures.map(({ group }) => group))];
+  const sorted = groups.flatMap((group) => figures.filter((figure) => figure.group === group));
+  for (const { name, median, min, max } of sorted) {
+    const rate = median.toFixed(0).padStart(7);
+    console.log(`${name.padEnd(38)} ${rate} MB/s  [${min.toFixed(0)} to ${max.toFixed(0)}]`);
   }
 }

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 
-/** The seed of property tests: fixed, so that a run repeats; set PROPERTY_SEED to look elsewhere. */
+/**
+ * The seed of property tests: fixed, so that a run repeats; set PROPERTY_SEED to look elsewhere.
+ */
 export const seed = Number(process.env.PROPERTY_SEED ?? 20_260_101);
 
 const piece = fc.oneof(
@@ -29,7 +31,10 @@ function build(pieces: Piece[], sizeMax: number): Uint8Array {
   return Uint8Array.from(out.slice(0, sizeMax));
 }
 
-/** Bytes in the shapes of disks: zero runs, constant runs, short and long repeats, random parts; 0 to `sizeMax` bytes. */
+/**
+ * Bytes in the shapes of disks: zero runs, constant runs, short and long repeats, random parts; 0
+ * to `sizeMax` bytes.
+ */
 export function shapedBytes(sizeMax: number): fc.Arbitrary<Uint8Array> {
   return fc.array(piece, { maxLength: 60 }).map((pieces) => build(pieces, sizeMax));
 }

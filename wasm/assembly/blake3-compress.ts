@@ -1,4 +1,5 @@
-// The BLAKE3 compression function on four inputs at once: lane i of every vector belongs to input i.
+// The BLAKE3 compression function on four inputs at once: lane i of every vector belongs to input
+// i.
 
 /** Bytes of the work area: 16 message vectors, then 8 vectors of chaining values. */
 export const compressScratchSize: u32 = 16 * 16 + 8 * 16;
@@ -24,8 +25,8 @@ const schedule: usize = memory.data<u8>([
 ]);
 const scheduleEnd: usize = schedule + 7 * 16;
 
-// Turning a word right by 16 and by 8 bits as a shuffle of its bytes. In memory, because the compiler would put
-// constants back into each use, where they are loaded again each time.
+// Turning a word right by 16 and by 8 bits as a shuffle of its bytes. In memory, because the
+// compiler would put constants back into each use, where they are loaded again each time.
 const masks: usize = memory.data<u8>([
   2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13,
   1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12,
@@ -115,8 +116,8 @@ export function storeChaining(scratch: usize, target: usize): void {
 }
 
 /**
- * Compresses the loaded messages into the chaining values. Lane i belongs to chunk `counter` + i * `counterStep`
- * (below 2^32: inputs up to 4 TiB).
+ * Compresses the loaded messages into the chaining values. Lane i belongs to chunk `counter` + i *
+ * `counterStep` (below 2^32: inputs up to 4 TiB).
  */
 export function compress4(
   scratch: usize, counter: u32, counterStep: u32, length: u32, flags: u32,

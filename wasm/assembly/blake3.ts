@@ -1,5 +1,8 @@
-// BLAKE3 over chunks and their tree. A subtree here is at most 64 chunks (64 KiB) long, which is one block.
-import { compress4, compressScratchSize, loadMessages, startChaining, storeChaining } from './blake3-compress';
+// BLAKE3 over chunks and their tree. A subtree here is at most 64 chunks (64 KiB) long, which is
+// one block.
+import {
+  compress4, compressScratchSize, loadMessages, startChaining, storeChaining,
+} from './blake3-compress';
 
 const chunkSize: u32 = 1024;
 const chunkStart: u32 = 1;
@@ -21,8 +24,8 @@ function fourChunks(input: usize, counter: u32, target: usize, scratch: usize): 
   storeChaining(scratch, target);
 }
 
-// Hashes one chunk of 0 to 1024 bytes in all four lanes alike and stores one chaining value. Only the
-// last three chunks of a short input come here, so the wasted lanes do not matter.
+// Hashes one chunk of 0 to 1024 bytes in all four lanes alike and stores one chaining value. Only
+// the last three chunks of a short input come here, so the wasted lanes do not matter.
 function oneChunk(
   input: usize, length: u32, counter: u32, flags: u32, target: usize, scratch: usize,
 ): void {
@@ -74,8 +77,9 @@ const valuesOffset: usize = 1024;
 export const hashScratchSize: u32 = 1024 + (64 + 8) * 32;
 
 /**
- * Hashes `length` bytes (0 to 65536) whose first chunk is number `counter` in the whole input, into 32 bytes at
- * `target`. With `isRoot` they are the digest of a whole input, else the chaining value of a subtree.
+ * Hashes `length` bytes (0 to 65536) whose first chunk is number `counter` in the whole input, into
+ * 32 bytes at `target`. With `isRoot` they are the digest of a whole input, else the chaining value
+ * of a subtree.
  */
 export function hashSubtree(
   input: usize, length: u32, counter: u32, isRoot: bool, target: usize, scratch: usize,

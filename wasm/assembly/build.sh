@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds build/wasm/core.wasm. Runs from the project root, with node_modules/.bin in PATH.
-# The memory is imported and shared, so that every worker and the host see the same bytes; 4096 pages are 256 MiB.
+# Builds build/wasm/core.wasm. Runs from the project root, with node_modules/.bin in PATH. The
+# memory is imported and shared, so that every worker and the host see the same bytes; 4096 pages
+# are 256 MiB.
 set -eu
 out=build/wasm
 rm -rf "$out/assembly"

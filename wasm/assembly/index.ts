@@ -1,4 +1,5 @@
-// What the host may call. Every parameter and result is an integer; the host owns all of the memory.
+// What the host may call. Every parameter and result is an integer; the host owns all of the
+// memory.
 export { isEqual, isZero } from './blocks';
 export { hashParent, hashSubtree } from './blake3';
 export { compress } from './lz4-compress';

@@ -1,12 +1,15 @@
-// LZ4 block format, decoding. The input may be hostile: every length and offset is checked before it is used.
+// LZ4 block format, decoding. The input may be hostile: every length and offset is checked before
+// it is used.
 
 /** The result for bytes that are not an LZ4 block or that decode to more than the capacity. */
 export const malformed: i32 = -1;
-// How far from the ends the fast loop stops: it reads and writes whole vectors without looking at each length.
+// How far from the ends the fast loop stops: it reads and writes whole vectors without looking at
+// each length.
 const sourceMargin: usize = 32;
 const targetMargin: usize = 64;
 
-// For a match nearer than 16 bytes: which byte of the last ones to repeat, by offset. Row 0 is never used.
+// For a match nearer than 16 bytes: which byte of the last ones to repeat, by offset. Row 0 is
+// never used.
 const repeats: usize = memory.data<u8>([
   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -26,7 +29,9 @@ const repeats: usize = memory.data<u8>([
   0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0,
 ]);
 // How far the repeated pattern may be moved at a time: the largest multiple of the offset up to 16.
-const strides: usize = memory.data<u8>([0, 16, 16, 15, 16, 15, 12, 14, 16, 9, 10, 11, 12, 13, 14, 15]);
+const strides: usize = memory.data<u8>([
+  0, 16, 16, 15, 16, 15, 12, 14, 16, 9, 10, 11, 12, 13, 14, 15,
+]);
 
 // Copies a match nearer than 16 bytes, which overlaps itself. May write 15 bytes beyond `length`.
 // @ts-ignore: decorator
@@ -102,13 +107,15 @@ function decompressTail(
     // Byte by byte, because a match may overlap itself.
     for (const end = out + match; out < end; out++) store<u8>(out, load<u8>(out - offset));
   }
-  // The input ended where a sequence should begin: the last sequence has literals only, this one had a match.
+  // The input ended where a sequence should begin: the last sequence has literals only, this one
+  // had a match.
   return malformed;
 }
 
 /**
- * Decompresses a block and returns the size of the result (0 to `capacity`), or `malformed`. Never reads outside
- * the `length` bytes (below 8 MiB) at `source` nor writes outside the `capacity` bytes at `target`, whatever the bytes are.
+ * Decompresses a block and returns the size of the result (0 to `capacity`), or `malformed`. Never
+ * reads outside the `length` bytes (below 8 MiB) at `source` nor writes outside the `capacity`
+ * bytes at `target`, whatever the bytes are.
  */
 export function decompress(source: usize, length: u32, target: usize, capacity: u32): i32 {
   const sourceEnd = source + length;

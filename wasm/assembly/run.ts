@@ -32,9 +32,10 @@ function storeNew(block: usize, target: usize, scratch: usize, kind: usize, want
 }
 
 /**
- * Encodes `count` blocks at `input`. Fills one kind (u8), id (32 bytes), offset and length (u32; in `output`) per
- * block and returns the bytes used in `output`, which needs 512 bytes more than the blocks have. `parentIds`: 32 bytes
- * a block or 0 for none; a block whose id is the parent's is neither compressed nor stored.
+ * Encodes `count` blocks at `input`. Fills one kind (u8), id (32 bytes), offset and length (u32; in
+ * `output`) per block and returns the bytes used in `output`, which needs 512 bytes more than the
+ * blocks have. `parentIds`: 32 bytes a block or 0 for none; a block whose id is the parent's is
+ * neither compressed nor stored.
  */
 export function encodeRun(
   input: usize, count: u32, parentIds: usize, wantsLz4: bool,
@@ -60,7 +61,8 @@ export function encodeRun(
   return used;
 }
 
-// Decodes one block and checks its digest. Returns 0, 1 for malformed bytes, 2 for a digest that differs.
+// Decodes one block and checks its digest. Returns 0, 1 for malformed bytes, 2 for a digest that
+// differs.
 function decodeBlock(
   kind: u8, stored: usize, length: u32, target: usize, id: usize, scratch: usize,
 ): i32 {
@@ -80,9 +82,9 @@ function decodeBlock(
 }
 
 /**
- * Decodes `count` stored blocks, described as encodeRun does, to consecutive blocks at `output`, and checks each
- * against its id. Returns 0, or for the first bad block -(4 * index + 1) when its bytes are malformed and
- * -(4 * index + 2) when its digest is not the id.
+ * Decodes `count` stored blocks, described as encodeRun does, to consecutive blocks at `output`,
+ * and checks each against its id. Returns 0, or for the first bad block -(4 * index + 1) when its
+ * bytes are malformed and -(4 * index + 2) when its digest is not the id.
  */
 export function decodeRun(
   input: usize, count: u32, output: usize,

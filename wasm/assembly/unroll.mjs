@@ -1,5 +1,6 @@
-// Writes the seven rounds of the compression function out one after another, which AssemblyScript has no means to say:
-// each `word(scratch, s, k)` becomes a load at a fixed place. A tenth faster. Usage: node unroll.mjs SOURCE TARGET
+// Writes the seven rounds of the compression function out one after another, which AssemblyScript
+// has no means to say: each `word(scratch, s, k)` becomes a load at a fixed place. A tenth faster.
+// Usage: node unroll.mjs SOURCE TARGET
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 

@@ -30,7 +30,8 @@ function mergePair(left: Uint8Array, right: Uint8Array, isRoot: boolean): Uint8A
 }
 
 class PieceHasher implements Hasher {
-  // Bytes of the piece in progress. A full piece waits until more follows, because the last one is hashed differently.
+  // Bytes of the piece in progress. A full piece waits until more follows, because the last one is
+  // hashed differently.
   private readonly pending = new Uint8Array(blockSize);
   private pendingLength = 0;
   private pieces = 0;

@@ -7,8 +7,8 @@ import { localCore, localSlot } from './local-core.ts';
 export const decompressedMax = blockSize * runBlocksMax;
 
 /**
- * Compresses 0 to 65536 bytes into one LZ4 block, in the calling thread. The result may be longer than the input: whoever stores
- * it compares the lengths and keeps the plain bytes then.
+ * Compresses 0 to 65536 bytes into one LZ4 block, in the calling thread. The result may be longer
+ * than the input: whoever stores it compares the lengths and keeps the plain bytes then.
  */
 export function compressBlock(bytes: Uint8Array): Uint8Array {
   assert(bytes.length <= blockSize, `a block has at most ${blockSize} bytes`);
@@ -19,8 +19,8 @@ export function compressBlock(bytes: Uint8Array): Uint8Array {
 }
 
 /**
- * Decompresses one LZ4 block from any source to at most `maxLength` bytes (0 to 4 MiB), in the calling thread.
- * Throws BlockError BLOCK_MALFORMED when the bytes are no LZ4 block or hold more.
+ * Decompresses one LZ4 block from any source to at most `maxLength` bytes (0 to 4 MiB), in the
+ * calling thread. Throws BlockError BLOCK_MALFORMED when the bytes are no LZ4 block or hold more.
  */
 export function decompressBlock(bytes: Uint8Array, maxLength: number): Uint8Array {
   assert(maxLength >= 0 && maxLength <= decompressedMax, `at most ${decompressedMax} bytes`);

@@ -28,11 +28,15 @@ export type {
 
 /** Most workers of a pool. */
 export const workersMax = 16;
-// Workers when the caller does not say: beyond four, reading and writing are what limits, and memory grows.
+// Workers when the caller does not say: beyond four, reading and writing are what limits, and
+// memory grows.
 const workersDefaultMax = 4;
 
 export type CorePoolOptions = {
-  /** Worker threads, 0 to 16; 0 does every run in the calling thread. Default: the processors, at most 4. */
+  /**
+   * Worker threads, 0 to 16; 0 does every run in the calling thread. Default: the processors, at
+   * most 4.
+   */
   workers?: number;
   /** Runs in memory at a time, each about 8 MiB. Default: two a worker and two more. */
   slots?: number;
@@ -41,8 +45,9 @@ export type CorePoolOptions = {
 };
 
 /**
- * Encodes and decodes runs of blocks on worker threads that share one memory. Slots are given in the order of the calls, so
- * a caller may start any number of runs and use their results in order; it must release each.
+ * Encodes and decodes runs of blocks on worker threads that share one memory. Slots are given in
+ * the order of the calls, so a caller may start any number of runs and use their results in order;
+ * it must release each.
  */
 export class CorePool {
   private readonly memory: WebAssembly.Memory;
@@ -79,7 +84,10 @@ export class CorePool {
     return new CorePool(memory, new Slots(slots, instances), crew);
   }
 
-  /** Encodes a run once a slot is free. Rejects with CoreError (see its reasons); the slot is then free again. */
+  /**
+   * Encodes a run once a slot is free. Rejects with CoreError (see its reasons); the slot is then
+   * free again.
+   */
   async encode(run: EncodeRun): Promise<EncodedRun> {
     const extents = planEncode(run);
     const slot = await this.slots.take();
@@ -107,8 +115,9 @@ export class CorePool {
   }
 
   /**
-   * Decodes a run once a slot is free, checks every block against its id and only then writes. Rejects with CoreError; a
-   * BlockError names the first damaged block, and nothing of the run was written.
+   * Decodes a run once a slot is free, checks every block against its id and only then writes.
+   * Rejects with CoreError; a BlockError names the first damaged block, and nothing of the run was
+   * written.
    */
   async decode(run: DecodeRun): Promise<DecodedRun> {
     const { kinds, offsets, lengths, reads, writes } = planDecode(run);
@@ -134,7 +143,9 @@ export class CorePool {
     return hash(bytes);
   }
 
-  /** Waits for the runs in progress, rejects those that wait with POOL_CLOSED and ends the workers. */
+  /**
+   * Waits for the runs in progress, rejects those that wait with POOL_CLOSED and ends the workers.
+   */
   async close(): Promise<void> {
     this.slots.close();
     await this.executor.close();

@@ -1,7 +1,8 @@
 import { readSync, writeSync } from 'node:fs';
 import { CoreError, ShortReadError } from './errors.ts';
 
-// Most bytes of one read or write: larger calls are no faster, and this bounds how long a worker hears nothing.
+// Most bytes of one read or write: larger calls are no faster, and this bounds how long a worker
+// hears nothing.
 const callBytesMax = 1024 * 1024;
 
 function failed(error: unknown, verb: string, fd: number, fileOffset: number): CoreError {
@@ -10,7 +11,10 @@ function failed(error: unknown, verb: string, fd: number, fileOffset: number): C
   return new CoreError('IO_FAILED', text, { code, syscall: verb, fd, fileOffset });
 }
 
-/** Fills `target` from `fd` at `fileOffset`. Throws ShortReadError when the file ends before, CoreError IO_FAILED. */
+/**
+ * Fills `target` from `fd` at `fileOffset`. Throws ShortReadError when the file ends before,
+ * CoreError IO_FAILED.
+ */
 export function readFully(fd: number, target: Uint8Array, fileOffset: number): void {
   let done = 0;
   while (done < target.length) {
@@ -31,7 +35,10 @@ export function readFully(fd: number, target: Uint8Array, fileOffset: number): v
   }
 }
 
-/** Writes all of `source` to `fd` at `fileOffset`. Throws CoreError IO_FAILED; some bytes may then be written. */
+/**
+ * Writes all of `source` to `fd` at `fileOffset`. Throws CoreError IO_FAILED; some bytes may then
+ * be written.
+ */
 export function writeFully(fd: number, source: Uint8Array, fileOffset: number): void {
   let done = 0;
   while (done < source.length) {

@@ -88,7 +88,9 @@ function blockError(fault: number): BlockError {
   });
 }
 
-/** Does a job in the calling thread. Returns the bytes used in the slot's output. Throws CoreError. */
+/**
+ * Does a job in the calling thread. Returns the bytes used in the slot's output. Throws CoreError.
+ */
 export function runJob(core: Core, job: Job): number {
   if (job.blocks > runBlocksMax) throw new RangeError(`a run has at most ${runBlocksMax} blocks`);
   return job.kind === 'encode' ? encode(core, job) : decode(core, job);

@@ -1,8 +1,12 @@
-// Where things lie in the core's memory: one page of constants, a work area per instance, then the slots.
+// Where things lie in the core's memory: one page of constants, a work area per instance, then the
+// slots.
 
 /** Bytes of a block. */
 export const blockSize = 65536;
-/** Most blocks of a run: 4 MiB, enough that a call's cost vanishes and little enough to stay in cache. */
+/**
+ * Most blocks of a run: 4 MiB, enough that a call's cost vanishes and little enough to stay in
+ * cache.
+ */
 export const runBlocksMax = 64;
 /** Bytes of a block's id. */
 export const idSize = 32;
@@ -18,12 +22,16 @@ export const kindLz4 = 2;
 export const kindRaw = 3;
 
 const runBytesMax = blockSize * runBlocksMax;
-// Compressing writes a little beyond 64 KiB before it finds that a block did not shrink, and copying reads beyond.
+// Compressing writes a little beyond 64 KiB before it finds that a block did not shrink, and
+// copying reads beyond.
 const slack = 64 * 1024;
 const tablesSize = 64 * 1024;
 const slotSize = tablesSize + runBytesMax + slack + runBytesMax + slack;
 
-/** Addresses of the parts of a slot. All are multiples of 32: misaligned reads run at a quarter of the speed. */
+/**
+ * Addresses of the parts of a slot. All are multiples of 32: misaligned reads run at a quarter of
+ * the speed.
+ */
 export type Slot = {
   readonly index: number;
   readonly kinds: number;

@@ -3,7 +3,10 @@ import { readFileSync } from 'node:fs';
 import { CoreError } from './errors.ts';
 import { memoryPages, pageSize, scratchAddress, scratchPages } from './layout.ts';
 
-/** What the module exports. Addresses and lengths are bytes; the sources say what each may read and write. */
+/**
+ * What the module exports. Addresses and lengths are bytes; the sources say what each may read and
+ * write.
+ */
 export type CoreExports = {
   isZero(at: number, length: number): number;
   isEqual(a: number, b: number, length: number): number;
@@ -54,7 +57,10 @@ export type Core = {
 const modulePath = new URL('../../build/wasm/core.wasm', import.meta.url);
 let compiled: WebAssembly.Module | undefined;
 
-/** The compiled module; workers get it instead of compiling again. Throws NOT_BUILT when it was never built. */
+/**
+ * The compiled module; workers get it instead of compiling again. Throws NOT_BUILT when it was
+ * never built.
+ */
 export function coreModule(): WebAssembly.Module {
   if (compiled) return compiled;
   try {

@@ -52,7 +52,8 @@ export function planEncode(run: EncodeRun): Extent[] {
   return extents;
 }
 
-// Appends a transfer, or lengthens the last one when the new one continues it in the file and in the slot.
+// Appends a transfer, or lengthens the last one when the new one continues it in the file and in
+// the slot.
 function append(list: Transfer[], next: Transfer, bytesMax: number): void {
   const last = list.at(-1);
   const continues =
@@ -80,7 +81,10 @@ function checkStored(block: StoredBlock, stored: Uint8Array | undefined): void {
   }
 }
 
-/** Checks a run to decode and says what to read, decode and write, neighbours joined. Throws BAD_RUN. */
+/**
+ * Checks a run to decode and says what to read, decode and write, neighbours joined. Throws
+ * BAD_RUN.
+ */
 export function planDecode(run: DecodeRun): DecodePlan {
   const count = run.blocks.length;
   checkCount('the number of blocks', count, 1, runBlocksMax);

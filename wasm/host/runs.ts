@@ -1,15 +1,29 @@
-/** Bytes of a run that come from a file: `length` bytes at `fileOffset`, placed at `bufferOffset` of the run. */
+/**
+ * Bytes of a run that come from a file: `length` bytes at `fileOffset`, placed at `bufferOffset` of
+ * the run.
+ */
 export type Extent = { fd: number; fileOffset: number; bufferOffset: number; length: number };
 
-/** A run to encode. Its bytes come from `extents` or from `bytes`; whatever these do not cover is zero. */
+/**
+ * A run to encode. Its bytes come from `extents` or from `bytes`; whatever these do not cover is
+ * zero.
+ */
 export type EncodeRun = {
   /** 1 to `runBlocksMax`. A last short block of an image is filled up with zeros. */
   blocks: number;
-  /** Bytes that the worker reads by itself; in any order, without overlaps. At most `extentsMax`. */
+  /**
+   * Bytes that the worker reads by itself; in any order, without overlaps. At most `extentsMax`.
+   */
   extents?: readonly Extent[];
-  /** Bytes handed in instead, from the start of the run. They must not change until the call has resolved. */
+  /**
+   * Bytes handed in instead, from the start of the run. They must not change until the call has
+   * resolved.
+   */
   bytes?: Uint8Array;
-  /** Ids of the parent's blocks, 32 bytes a block, all zero for a hole. Without it every block is new. */
+  /**
+   * Ids of the parent's blocks, 32 bytes a block, all zero for a hole. Without it every block is
+   * new.
+   */
   parentIds?: Uint8Array;
   /** False stores new blocks raw. */
   compress: boolean;
@@ -17,7 +31,9 @@ export type EncodeRun = {
 
 /** An encoded run. All arrays are views of shared memory and hold until `release`. */
 export type EncodedRun = {
-  /** Per block: 0 zero, 1 equal to the parent's, 2 new and LZ4, 3 new and raw (it did not shrink). */
+  /**
+   * Per block: 0 zero, 1 equal to the parent's, 2 new and LZ4, 3 new and raw (it did not shrink).
+   */
   kinds: Uint8Array;
   /** BLAKE3-256 of each plain block, 32 bytes a block; all zero for a zero block. */
   ids: Uint8Array;
@@ -35,13 +51,18 @@ export type EncodedRun = {
 export type StoredBlock = {
   id: Uint8Array;
   encoding: 'lz4' | 'raw';
-  /** Where its `length` stored bytes lie: in this file, or in `DecodeRun.stored` when that is given. */
+  /**
+   * Where its `length` stored bytes lie: in this file, or in `DecodeRun.stored` when that is given.
+   */
   fd: number;
   offset: number;
   length: number;
   /** Where the plain block goes in `targetFd`; not used without one. */
   targetOffset: number;
-  /** How many of its bytes to write: less than a block at the end of an image whose size is no multiple. */
+  /**
+   * How many of its bytes to write: less than a block at the end of an image whose size is no
+   * multiple.
+   */
   targetLength?: number;
 };
 
@@ -50,13 +71,19 @@ export type DecodeRun = {
   blocks: readonly StoredBlock[];
   /** Stored bytes handed in instead of read: at most 4 MiB. */
   stored?: Uint8Array;
-  /** Written to at each block's `targetOffset`. Zero blocks are not written: the target is sparse and fresh. */
+  /**
+   * Written to at each block's `targetOffset`. Zero blocks are not written: the target is sparse
+   * and fresh.
+   */
   targetFd?: number;
 };
 
 /** A decoded run: every block agrees with its id. */
 export type DecodedRun = {
-  /** Without `targetFd`: the plain blocks one after another, a view of shared memory until `release`. Else empty. */
+  /**
+   * Without `targetFd`: the plain blocks one after another, a view of shared memory until
+   * `release`. Else empty.
+   */
   bytes: Uint8Array;
   /** Gives the slot back; must be called, a second call does nothing. */
   release(): void;

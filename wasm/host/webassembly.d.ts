@@ -1,4 +1,5 @@
-// The part of the WebAssembly interface that Node has and its type package does not describe (only the browser's library does).
+// The part of the WebAssembly interface that Node has and its type package does not describe (only
+// the browser's library does).
 declare namespace WebAssembly {
   type Buffers = ArrayBuffer | SharedArrayBuffer;
   type BufferSource = ArrayBufferView | Buffers;
@@ -29,7 +30,7 @@ declare namespace WebAssembly {
   }
   const Memory: new (descriptor: { initial: number; maximum?: number; shared?: boolean }) => Memory;
 
-  // biome-ignore lint/suspicious/noExplicitAny: a global holds whatever its type says, which is not known here.
+  // biome-ignore lint/suspicious/noExplicitAny: a global holds whatever its type says.
   interface Global<T = any> {
     value: T;
     valueOf(): T;

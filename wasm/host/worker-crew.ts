@@ -109,7 +109,8 @@ export class WorkerCrew implements Executor {
       const idlest = this.members.reduce((a, b) => (b.running.length < a.running.length ? b : a));
       if (idlest.running.length >= jobsPerWorkerMax) return;
       const pending = this.waiting.shift()!;
-      // A worker keeps the process alive only while it has work: a pool that nobody closed does not hang it.
+      // A worker keeps the process alive only while it has work: a pool that nobody closed does not
+      // hang it.
       if (idlest.running.length === 0) idlest.worker.ref();
       idlest.running.push(pending);
       idlest.worker.postMessage(pending.job);

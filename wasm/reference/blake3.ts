@@ -1,4 +1,5 @@
-// BLAKE3 as its paper defines it, written to be read. It is the definition that the fast code must agree with.
+// BLAKE3 as its paper defines it, written to be read. It is the definition that the fast code must
+// agree with.
 
 const chunkSize = 1024;
 const blockSize = 64;
@@ -45,7 +46,8 @@ function round(v: Words, m: Words): void {
   mix(v, [3, 4, 9, 14], m[14]!, m[15]!);
 }
 
-// One message block of up to 64 bytes, zero-padded, with the chaining value before it → the one after it.
+// One message block of up to 64 bytes, zero-padded, with the chaining value before it → the one
+// after it.
 function compress(
   chaining: Words,
   block: Uint8Array,
@@ -88,7 +90,8 @@ function toBytes(words: Words): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-// A tree node: the left part is the largest power of two of chunks that leaves at least one byte for the right.
+// A tree node: the left part is the largest power of two of chunks that leaves at least one byte
+// for the right.
 function hashNode(bytes: Uint8Array, counter: number, flags: number): Words {
   if (bytes.length <= chunkSize) return hashChunk(bytes, counter, flags);
   let leftChunks = 1;

@@ -1,16 +1,21 @@
-// The LZ4 block format, written to be read. It is the definition that the fast code must agree with.
+// The LZ4 block format, written to be read. It is the definition that the fast code must agree
+// with.
 //
-// A block is a list of sequences. A sequence is: a token (literal length in the high four bits, match length minus 4 in
-// the low four), more bytes of literal length when the four bits are 15, the literals, a 16-bit offset
-// (little-endian, 1 to 65535, how far back the match begins), more bytes of match length when those bits are 15. The last
-// sequence ends after its literals. An encoder keeps the last 5 bytes literal and starts no match in the last 12.
+// A block is a list of sequences. A sequence is: a token (literal length in the high four bits,
+// match length minus 4 in the low four), more bytes of literal length when the four bits are 15,
+// the literals, a 16-bit offset (little-endian, 1 to 65535, how far back the match begins), more
+// bytes of match length when those bits are 15. The last sequence ends after its literals. An
+// encoder keeps the last 5 bytes literal and starts no match in the last 12.
 
 const matchMin = 4;
 const offsetMax = 65535;
 const matchStartMargin = 12;
 const matchEndMargin = 5;
 
-/** Decodes a block, or returns undefined when it is malformed or decodes to more than `maxLength` bytes. */
+/**
+ * Decodes a block, or returns undefined when it is malformed or decodes to more than `maxLength`
+ * bytes.
+ */
 export function referenceDecompress(block: Uint8Array, maxLength: number): Uint8Array | undefined {
   const out: number[] = [];
   let at = 0;

@@ -37,7 +37,10 @@ const hostile = fc.oneof(fc.uint8Array({ maxLength: 200 }), almostLz4, almostLz4
 
 const core = instantiate(coreModule(), createMemory(1, 1), 0);
 
-/** Decodes with the input or the output at the very end of the memory, so that a step beyond it traps. */
+/**
+ * Decodes with the input or the output at the very end of the memory, so that a step beyond it
+ * traps.
+ */
 function decodeAtEdge(edge: 'input' | 'output', block: Uint8Array, capacity: number) {
   const end = core.bytes.length;
   const input = edge === 'input' ? end - block.length : end - 3_000_000;
@@ -75,7 +78,7 @@ test('lz4: decompress(compress(x)) = x for our code and the reference, crosswise
   t.log(`seed ${seed}`);
 });
 
-test('lz4: the decoder agrees with the reference on arbitrary bytes, at the edges of its memory', (t) => {
+test('lz4: on arbitrary bytes at the edges of memory the decoder agrees with the reference', (t) => {
   const capacities = fc.oneof(fc.integer({ min: 0, max: 300 }), fc.constant(blockSize));
   const property = fc.property(hostile, capacities, (block, capacity) => {
     const expected = referenceDecompress(block, capacity);
@@ -90,7 +93,7 @@ test('lz4: the decoder agrees with the reference on arbitrary bytes, at the edge
   t.log(`seed ${seed}`);
 });
 
-test('lz4: a block with one changed byte never leaves the bounds and agrees with the reference', (t) => {
+test('lz4: one changed byte never leads the decoder out of its bounds', (t) => {
   const property = fc.property(shapedBytes(3000), fc.nat(), fc.nat(255), (plain, at, byte) => {
     const block = compressBlock(plain);
     block[at % block.length] = byte;

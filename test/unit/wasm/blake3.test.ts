@@ -7,7 +7,8 @@ import vectors from '../../../wasm/vectors/blake3.json' with { type: 'json' };
 const pattern = (length: number) => Uint8Array.from({ length }, (_, i) => i % 251);
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
-// Lengths around a message block, a chunk, four chunks, a piece of 64 KiB, and trees of several shapes.
+// Lengths around a message block, a chunk, four chunks, a piece of 64 KiB, and trees of several
+// shapes.
 const edges = [64, 1024, 4096, 65536, 131072].flatMap((size) => [size - 1, size, size + 1]);
 const lengths = [...edges, 2, 5, 127, 128, 6000, 196608, 196609, 262144, 327681, 1048577];
 

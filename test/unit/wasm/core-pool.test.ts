@@ -108,7 +108,7 @@ for (const workers of [0, 2]) {
     t.is(Buffer.compare(await readFile(join(folder, 'target')), plain), 0);
   });
 
-  test(`encode: a file that ends early is SHORT_READ with the place (${workers} workers)`, async (t) => {
+  test(`encode: an early end of file is SHORT_READ (${workers} workers)`, async (t) => {
     const pool = await openPool(t, { workers, slots: 1 });
     const path = join(await tempFolder(t), 'image');
     await writeFile(path, Buffer.alloc(100_000, 1));
@@ -124,7 +124,7 @@ for (const workers of [0, 2]) {
     after.release();
   });
 
-  test(`decode: a changed byte is a BlockError that names the block (${workers} workers)`, async (t) => {
+  test(`decode: a changed byte is a BlockError (${workers} workers)`, async (t) => {
     const pool = await openPool(t, { workers });
     const { folder, fd, blocks } = await storeRun(t, pool, 8);
     writeSync(fd, Uint8Array.of(0xff, 0x13), 0, 2, blocks[6]!.offset + 1000);
@@ -137,7 +137,7 @@ for (const workers of [0, 2]) {
     t.is((await readFile(join(folder, 'target'))).length, 0, 'nothing of the run was written');
   });
 
-  test(`decode: a closed file descriptor is IO_FAILED with the code (${workers} workers)`, async (t) => {
+  test(`encode: a closed file is IO_FAILED with its code (${workers} workers)`, async (t) => {
     const pool = await openPool(t, { workers });
     const extents = [{ fd: 9999, fileOffset: 0, bufferOffset: 0, length: 10 }];
     const error = await t.throwsAsync(pool.encode({ blocks: 1, extents, compress: true }), {
@@ -179,7 +179,7 @@ test('encode: a parent whose block was a hole makes the block new', async (t) =>
   run.release();
 });
 
-test('encode: no more runs are in memory than there are slots, and they come in order', async (t) => {
+test('encode: no more runs are in memory than slots, and they come in order', async (t) => {
   const pool = await openPool(t, { workers: 2, slots: 3 });
   let held = 0;
   let heldMax = 0;
@@ -270,7 +270,7 @@ const startMortal = (_: WorkerStart) =>
     eval: true,
   });
 
-test('pool: a worker that dies rejects its runs, gives its slot back and is replaced', async (t) => {
+test('pool: a worker that dies rejects its runs, frees its slot and is replaced', async (t) => {
   const pool = await openPool(t, { workers: 1, slots: 1, startWorker: startMortal });
   for (let i = 0; i < 3; i++) {
     const call = pool.encode({ blocks: 1, bytes: image(1), compress: true });

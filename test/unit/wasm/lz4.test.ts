@@ -41,7 +41,10 @@ function withSize(block: Uint8Array, size: number): Uint8Array {
   return prefixed;
 }
 
-/** An LZ4 frame around one block: magic, version 1 with independent blocks, 64 KiB at most, header check, end mark. */
+/**
+ * An LZ4 frame around one block: magic, version 1 with independent blocks, 64 KiB at most, header
+ * check, end mark.
+ */
 function frameOf(plain: Uint8Array): Uint8Array {
   const header = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
   const block = compressBlock(plain);
