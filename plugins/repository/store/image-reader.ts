@@ -56,14 +56,14 @@ export class ImageReader {
 
   /** The stored blocks in the order of the image, without the holes, for copying without recompression. */
   async *storedBlocks(): AsyncGenerator<ExportedBlock> {
+    for await (const run of this.storedRuns()) yield* exported(run, run.readStored());
+  }
+
+  /** The same, each run of blocks decoded and checked before it is handed out. */
+  async *checkedBlocks(): AsyncGenerator<ExportedBlock> {
     for await (const run of this.storedRuns()) {
-      const { blocks } = run;
-      const bytes = await run.readStored().finally(run.release);
-      for (const [at, stored] of bytes.entries()) {
-        if (stored === undefined) continue;
-        const { id, encoding: encoded } = blocks![at]!;
-        yield { index: run.first + at, encoding: encoded, bytes: stored, id };
-      }
+      const decoding = this.decode(run).then((decoded) => decoded?.release());
+      yield* exported(run, decoding.then(run.readStored));
     }
   }
 
@@ -216,6 +216,18 @@ function holeBlock(targetOffset: number): StoredBlock {
 function allHoles(ids: Uint8Array): boolean {
   for (let index = 0; index * idSize < ids.length; index++) if (!isHole(ids, index)) return false;
   return true;
+}
+
+async function* exported(
+  run: StoredRun,
+  reading: Promise<(Uint8Array | undefined)[]>,
+): AsyncGenerator<ExportedBlock> {
+  const all = await reading.finally(run.release);
+  for (const [at, bytes] of all.entries()) {
+    if (bytes === undefined) continue;
+    const { id, encoding: encoded } = run.blocks![at]!;
+    yield { index: run.first + at, encoding: encoded, bytes, id };
+  }
 }
 
 // One read for neighbours in a segment: a package written at once lies in order.

@@ -207,7 +207,7 @@ test('pack: an unknown parent is PACKAGE_UNKNOWN', async (t) => {
 
 test('pack: a wrong name is refused with its field', async (t) => {
   const store = await temporaryStore(t);
-  for (const name of ['', '.', '..', 'a/b', 'a\0b', 'x'.repeat(256)]) {
+  for (const name of ['', '.', '..', '/a', 'a//b', 'a/../b', 'a/', 'a\0b', 'x'.repeat(256)]) {
     const input = { name, source: new MemorySource(noise(10, 'a')) };
     const error = await throwsReason(t, () => store.pack([input]), 'FIELD_VIOLATION');
     t.is(error.metadata.field, 'images[0].name');
