@@ -81,7 +81,10 @@ export function recordOf(entry: Pick<Entry, 'occurrence'>, step: Step): Operatio
 /** True when a step has nothing left to do. */
 export function isOver(entry: Entry, step: Step): boolean {
   const { state } = recordOf(entry, step);
-  return state === StepState.DONE || state === StepState.SKIPPED;
+  if (state === StepState.DONE || state === StepState.SKIPPED) return true;
+  // On the way forward the only holds that were compensated are those that last until the end.
+  const ended = step.hold && entry.journal.direction === 'forward';
+  return Boolean(ended) && state === StepState.COMPENSATED;
 }
 
 /** True when the step may have an effect that is still there. */
