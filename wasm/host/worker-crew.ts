@@ -119,10 +119,13 @@ export class WorkerCrew implements Executor {
 
   private settle(member: Member, reply: WorkerReply): void {
     const at = member.running.findIndex(({ job }) => job.slot.index === reply.slot);
-    const [pending] = member.running.splice(at, 1);
+    // A dead worker's last answer may come after its runs were rejected.
+    if (at < 0) return;
+    const { resolve, reject } = member.running[at]!;
+    member.running.splice(at, 1);
     if (member.running.length === 0) member.worker.unref();
-    if ('error' in reply) pending!.reject(fromErrorMessage(reply.error));
-    else pending!.resolve(reply.used);
+    if ('error' in reply) reject(fromErrorMessage(reply.error));
+    else resolve(reply.used);
     this.afterJob();
   }
 
