@@ -1,50 +1,70 @@
 import type { Socket } from 'node:net';
 import { deadlineExceeded, type RpcError, unavailable } from '../../../../sdk/errors.ts';
 
-/** Takes exact numbers of bytes from a socket, each within a deadline. For the handshake only. */
+/**
+ * Takes exact numbers of bytes from a socket, each within a deadline. For the handshake only: `release` ends it and gives what came
+ * too early. What it holds is bounded, because the socket is paused while nobody waits.
+ */
 export class ByteReader {
   readonly #socket: Socket;
   readonly #name: string;
   readonly #timeoutMs: number;
+  #bytes = Buffer.alloc(0);
+  #failure: RpcError | undefined;
+  #wake: (() => void) | undefined;
 
   constructor(socket: Socket, name: string, timeoutMs: number) {
     this.#socket = socket;
     this.#name = name;
     this.#timeoutMs = timeoutMs;
+    socket.pause();
+    socket.on('data', this.#onData);
+    socket.on('error', this.#onError);
+    socket.on('close', this.#onClose);
   }
 
   /** `length` has been checked by the caller: it is held in memory. */
   async take(length: number): Promise<Buffer> {
-    if (length === 0) return Buffer.alloc(0);
-    const signal = AbortSignal.timeout(this.#timeoutMs);
-    for (;;) {
-      const bytes = this.#socket.read(length) as Buffer | null;
-      if (bytes !== null) {
-        if (bytes.length === length) return bytes;
-        throw disconnected(this.#name);
+    const late = setTimeout(
+      () => this.#fail(timedOut(this.#name, this.#timeoutMs)),
+      this.#timeoutMs,
+    );
+    try {
+      while (this.#bytes.length < length) {
+        if (this.#failure !== undefined) throw this.#failure;
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+          this.#socket.resume();
+        });
       }
-      if (this.#socket.readableEnded || this.#socket.destroyed) throw disconnected(this.#name);
-      await this.#readable(signal);
+    } finally {
+      clearTimeout(late);
+      this.#socket.pause();
     }
+    const taken = this.#bytes.subarray(0, length);
+    this.#bytes = this.#bytes.subarray(length);
+    return taken;
   }
 
-  #readable(signal: AbortSignal): Promise<void> {
-    const socket = this.#socket;
-    return new Promise((resolve, reject) => {
-      const settle = (error?: RpcError) => {
-        for (const event of ['readable', 'end', 'close'] as const) socket.off(event, ready);
-        socket.off('error', failed);
-        signal.removeEventListener('abort', late);
-        if (error === undefined) resolve();
-        else reject(error);
-      };
-      const ready = () => settle();
-      const failed = (error: Error) => settle(disconnected(this.#name, error));
-      const late = () => settle(timedOut(this.#name, this.#timeoutMs));
-      for (const event of ['readable', 'end', 'close'] as const) socket.once(event, ready);
-      socket.once('error', failed);
-      signal.addEventListener('abort', late, { once: true });
-    });
+  release(): Buffer {
+    this.#socket.off('data', this.#onData);
+    this.#socket.off('error', this.#onError);
+    this.#socket.off('close', this.#onClose);
+    return this.#bytes;
+  }
+
+  readonly #onData = (bytes: Buffer) => {
+    this.#bytes = Buffer.concat([this.#bytes, bytes]);
+    this.#socket.pause();
+    this.#wake?.();
+  };
+
+  readonly #onError = (error: Error) => this.#fail(disconnected(this.#name, error));
+  readonly #onClose = () => this.#fail(disconnected(this.#name));
+
+  #fail(failure: RpcError) {
+    this.#failure ??= failure;
+    this.#wake?.();
   }
 }
 

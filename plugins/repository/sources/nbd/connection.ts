@@ -32,16 +32,18 @@ export class NbdConnection {
       find: (cookie) => this.#requests.get(cookie),
       remove: (cookie) => this.#requests.delete(cookie),
     });
-    socket.on('data', (bytes: Buffer) => {
+    const push = (bytes: Uint8Array) => {
       if (this.#failure !== undefined) return;
       try {
         parser.push(bytes);
       } catch (error) {
         this.#fail(RpcError.from(error));
       }
-    });
+    };
+    socket.on('data', push);
     socket.on('error', (error) => this.#fail(disconnected(name, error)));
     socket.on('close', () => this.#fail(disconnected(name)));
+    push(negotiated.early);
     // The handshake read on demand; from here on the bytes flow.
     socket.resume();
   }

@@ -26,6 +26,8 @@ export type Negotiated = {
   /** Reads must start and end at multiples of this. */
   blockMinBytes: number;
   readMaxBytes: number;
+  /** What the server sent already after the handshake. */
+  early: Uint8Array;
 };
 
 export type HandshakeOptions = {
@@ -43,7 +45,8 @@ export async function negotiate(socket: Socket, options: HandshakeOptions): Prom
   if (options.tls !== undefined) await handshake.startTls(options.tls);
   const structured = await handshake.askStructured();
   const contexts = structured ? await handshake.askContexts() : new Map<number, string>();
-  return { ...(await handshake.go()), structured, contexts, socket: handshake.socket };
+  const sizes = await handshake.go();
+  return { ...sizes, structured, contexts, socket: handshake.socket, early: handshake.release() };
 }
 
 type Reply = { type: number; data: Buffer };
@@ -57,6 +60,10 @@ class Handshake {
     this.socket = socket;
     this.#options = options;
     this.#reader = new ByteReader(socket, options.name, options.timeoutMs);
+  }
+
+  release(): Uint8Array {
+    return this.#reader.release();
   }
 
   async greet(): Promise<void> {
@@ -95,17 +102,24 @@ class Handshake {
     if (replies.at(-1)?.type !== optionReply.ack) {
       throw this.#refused('encryption', replies.at(-1)!);
     }
+    // Whatever came before encryption began could be anybody's.
+    const early = this.#reader.release();
+    if (early.length > 0) throw violation(this.#options.name, 'sent bytes before encryption');
     const encrypted = connectTls({ ...tls, socket: this.socket });
+    const { name, timeoutMs } = this.#options;
     await new Promise<void>((resolve, reject) => {
-      const { name, timeoutMs } = this.#options;
       const late = setTimeout(() => encrypted.destroy(new Error('no TLS answer')), timeoutMs);
       encrypted.once('secureConnect', () => {
         clearTimeout(late);
         resolve();
       });
-      encrypted.once('error', (error) => {
+      encrypted.on('error', (error) => {
         clearTimeout(late);
         reject(disconnected(name, error));
+      });
+      encrypted.once('close', () => {
+        clearTimeout(late);
+        reject(disconnected(name));
       });
     });
     this.socket = encrypted;

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { access, readFile } from 'node:fs/promises';
+import { access, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -101,28 +101,7 @@ test('nbd: over TCP with TLS the image reads the same, and a wrong authority is 
   const folder = await tempFolder(t);
   const { path, plain } = await sparseImage(folder, 2);
   const inside = (name: string) => join(folder, name);
-  const certificate = [
-    'req',
-    '-x509',
-    '-newkey',
-    'rsa:2048',
-    '-nodes',
-    '-days',
-    '2',
-    '-subj',
-    '/CN=localhost',
-    '-addext',
-    'subjectAltName=DNS:localhost',
-  ];
-  await run(
-    'openssl',
-    ...certificate,
-    '-keyout',
-    inside('server-key.pem'),
-    '-out',
-    inside('server-cert.pem'),
-  );
-  await run('cp', inside('server-cert.pem'), inside('ca-cert.pem'));
+  await makeServerCertificate(folder);
   const port = await freePort();
   const words = [
     '--object',
@@ -133,6 +112,8 @@ test('nbd: over TCP with TLS the image reads the same, and a wrong authority is 
     'raw',
     '-r',
     '-t',
+    '-e',
+    '4',
     '-p',
     String(port),
     '-b',
@@ -162,6 +143,61 @@ test('nbd: over TCP with TLS the image reads the same, and a wrong authority is 
   });
   t.is(plainText.metadata.why?.slice(0, 12), 'TLS required');
 });
+
+/** An authority and a certificate for localhost, under the names that QEMU looks for. */
+async function makeServerCertificate(folder: string) {
+  const inside = (name: string) => join(folder, name);
+  const key = ['-newkey', 'rsa:2048', '-nodes'];
+  await run(
+    'openssl',
+    'req',
+    '-x509',
+    ...key,
+    '-days',
+    '2',
+    '-subj',
+    '/CN=Test authority',
+    '-addext',
+    'keyUsage=critical,keyCertSign',
+    '-keyout',
+    inside('ca-key.pem'),
+    '-out',
+    inside('ca-cert.pem'),
+  );
+  await run(
+    'openssl',
+    'req',
+    ...key,
+    '-subj',
+    '/CN=localhost',
+    '-keyout',
+    inside('server-key.pem'),
+    '-out',
+    inside('server.csr'),
+  );
+  await writeFile(
+    inside('extensions'),
+    'subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n',
+  );
+  await run(
+    'openssl',
+    'x509',
+    '-req',
+    '-in',
+    inside('server.csr'),
+    '-CA',
+    inside('ca-cert.pem'),
+    '-CAkey',
+    inside('ca-key.pem'),
+    '-CAcreateserial',
+    '-days',
+    '2',
+    '-extfile',
+    inside('extensions'),
+    '-out',
+    inside('server-cert.pem'),
+  );
+}
 
 async function freePort(): Promise<number> {
   const server = createServer();
