@@ -3,7 +3,7 @@ import { create, type DescService, toBinary } from '@bufbuild/protobuf';
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import * as grpc from '@grpc/grpc-js';
 import { PluginService } from '../gen/nfv/plugin/v1/plugin_service_pb.js';
-import { currentHops } from './call-context.ts';
+import { currentHops, runInCallContext } from './call-context.ts';
 import { createClient } from './client.ts';
 import { Code, invalidArgument, permissionDenied, RpcError, unimplemented } from './errors.ts';
 import type { Plugin, RunningPlugin } from './plugin.ts';
@@ -190,7 +190,8 @@ function handlerOf(services: readonly ServiceImplementation[], tls: boolean): Pe
       throw permissionDenied('NOT_EXPOSED', text, { method: call.path });
     }
     const service = byName.get(parseMethodPath(call.path)?.service ?? '');
-    if (service) return service.handle(call);
+    const hops = Number(call.metadata.get(hopsKey) ?? 0);
+    if (service) return runInCallContext({ hops }, () => service.handle(call));
     throw new RpcError(Code.UNIMPLEMENTED, 'SERVICE_UNKNOWN', `${call.path} is not served here`);
   };
 }

@@ -8,7 +8,6 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
-import { runInCallContext } from './call-context.ts';
 import { Code, internal, invalidArgument, RpcError, unimplemented } from './errors.ts';
 import { createLogger, type Logger } from './ports/logger.ts';
 import { type Random, systemRandom } from './ports/random.ts';
@@ -19,7 +18,6 @@ import {
   type CallStatus,
   callerIdentityKey,
   callerRoleKey,
-  hopsKey,
   type IncomingCall,
   targetKey,
 } from './transport/transport.ts';
@@ -96,8 +94,7 @@ export function implement<S extends DescService>(
       const method = methods.get(call.path);
       const handler = method && (handlers as Record<string, AnyHandler>)[method.localName];
       if (!method || !handler) throw notImplemented(call.path);
-      const hops = Number(call.metadata.get(hopsKey) ?? 0);
-      await runInCallContext({ hops }, () => serve(method, handler, call));
+      await serve(method, handler, call);
       return okStatus();
     } catch (thrown) {
       return report(thrown, call, logger, random).toStatus();

@@ -1,4 +1,4 @@
-import { currentHops } from '../../sdk/call-context.ts';
+import { currentHops, runInCallContext } from '../../sdk/call-context.ts';
 import {
   failedPrecondition,
   isRpcError,
@@ -67,7 +67,8 @@ export class Dispatcher {
       const { methodKind } = route.method;
       const endless = methodKind === 'server_streaming' || methodKind === 'bidi_streaming';
       const running = this.#options.running.add({ endless, outside });
-      return await run(stamp(call, caller, hops), route.instance.handle, running);
+      const stamped = stamp(call, caller, hops);
+      return await runInCallContext({ hops }, () => run(stamped, route.instance.handle, running));
     } catch (thrown) {
       return RpcError.from(thrown).toStatus();
     }

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { checkServerIdentity } from 'node:tls';
 import * as grpc from '@grpc/grpc-js';
 import { invalidArgument, unavailable } from '../errors.ts';
@@ -103,6 +104,7 @@ class ChannelCall implements OutgoingCall {
   #resolveHeaders!: (headers: CallMetadata) => void;
   #resolveStatus!: (status: CallStatus) => void;
   #wakeWriter: (() => void) | undefined;
+  #sentCount = 0;
   #over = false;
 
   constructor(client: grpc.Client, request: CallRequest) {
@@ -134,10 +136,14 @@ class ChannelCall implements OutgoingCall {
       this.#stream.cancel();
       return;
     }
-    if (this.#stream.write(message) || this.#over) return;
-    await new Promise<void>((resolve) => {
-      this.#wakeWriter = resolve;
-    });
+    if (!this.#stream.write(message) && !this.#over) {
+      await new Promise<void>((resolve) => {
+        this.#wakeWriter = resolve;
+      });
+    } else if (++this.#sentCount % queuedMessagesMax === 0) {
+      // grpc-js takes up to a mebibyte before it says "full": a fast sender must let the connection work meanwhile.
+      await setImmediate();
+    }
   }
 
   halfClose(): void {

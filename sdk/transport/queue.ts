@@ -1,3 +1,8 @@
+import { setImmediate } from 'node:timers/promises';
+
+/** Items that may pass before other work of the process gets a turn. */
+const pushesPerTurn = 64;
+
 /**
  * A bounded queue between one writer side and one reader. The writer waits for room; the reader
  * waits for items. `end` lets the reader finish what is queued, `abort` drops it.
@@ -7,6 +12,7 @@ export class BoundedQueue<T> implements AsyncIterable<T> {
   readonly #onLeave: () => void;
   readonly #onRoom: () => void;
   #items: T[] = [];
+  #pushCount = 0;
   #ended = false;
   #wakeReader: (() => void) | undefined;
   #waitingWriters: (() => void)[] = [];
@@ -27,6 +33,8 @@ export class BoundedQueue<T> implements AsyncIterable<T> {
     if (this.#ended) return;
     this.#items.push(item);
     this.#wakeReader?.();
+    // Two ends that only ever wake each other would never let a timer run, a deadline's for example.
+    if (++this.#pushCount % pushesPerTurn === 0) await setImmediate();
     while (!this.#ended && !this.hasRoom) {
       await new Promise<void>((resolve) => this.#waitingWriters.push(resolve));
     }
