@@ -39,7 +39,10 @@ export function planEncode(run: EncodeRun): Extent[] {
     const { length } = run.parentIds;
     throw bad(`parentIds has ${length} bytes: must have ${idSize} a block`, { length });
   }
-  const extents = [...(run.extents ?? [])].sort((a, b) => a.bufferOffset - b.bufferOffset);
+  // Copies, because the caller's objects may hold what cannot be sent to a worker.
+  const extents = (run.extents ?? [])
+    .map(({ fd, fileOffset, bufferOffset, length }) => ({ fd, fileOffset, bufferOffset, length }))
+    .sort((a, b) => a.bufferOffset - b.bufferOffset);
   checkCount('the number of extents', extents.length, 0, extentsMax);
   let end = 0;
   for (const { fd, fileOffset, bufferOffset, length } of extents) {
