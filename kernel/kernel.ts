@@ -288,7 +288,8 @@ class MicroKernel implements Kernel {
   }
 
   #startDrain(deadlineMs: number | undefined): number {
-    const running = this.#running.outsideCount;
+    // The call that asks for it is not one to wait for.
+    const running = this.#running.outsideCount - 1;
     void this.drain(deadlineMs).catch((error) => this.#logger.error('the drain failed', { error }));
     return running;
   }
