@@ -1,0 +1,51 @@
+import { isAbsolute, normalize } from 'node:path';
+import { invalidArgument } from '../../sdk/errors.ts';
+
+/** The configuration of a VNFM. */
+export type VnfmConfig = {
+  /** The plugin instances that it works with. */
+  vim: string;
+  nfvo: string;
+  repository: string;
+  /** The folders in which archives may be written and read, absolute; empty: neither export nor import. */
+  packageFolders: string[];
+};
+
+const names = ['vim', 'nfvo', 'repository'] as const;
+const known: readonly string[] = [...names, 'packageFolders'];
+
+/** Checks the configuration strictly. INVALID_ARGUMENT with reason CONFIG_INVALID and the path of the fault. */
+export function parseConfig(value: unknown): VnfmConfig {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalid('', 'must be an object');
+  }
+  const given = value as Record<string, unknown>;
+  for (const key of Object.keys(given)) {
+    if (!known.includes(key)) throw invalid(`.${key}`, `is not known; known: ${known.join(', ')}`);
+  }
+  const [vim, nfvo, repository] = names.map((name) => instanceName(given[name] ?? name, name));
+  return {
+    vim: vim!,
+    nfvo: nfvo!,
+    repository: repository!,
+    packageFolders: folders(given.packageFolders),
+  };
+}
+
+function instanceName(value: unknown, key: string): string {
+  if (typeof value === 'string' && value !== '') return value;
+  throw invalid(`.${key}`, 'must name a plugin instance');
+}
+
+function folders(value: unknown): string[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw invalid('.packageFolders', 'must be a list of absolute paths');
+  return value.map((folder, index) => {
+    if (typeof folder === 'string' && isAbsolute(folder)) return normalize(folder);
+    throw invalid(`.packageFolders[${index}]`, 'must be an absolute path');
+  });
+}
+
+function invalid(path: string, text: string) {
+  return invalidArgument('CONFIG_INVALID', `vnfm${path}: ${text}`, { path: `vnfm${path}` });
+}

@@ -1,0 +1,64 @@
+import type { DriverCapabilities } from '../../../gen/nfv/compute/v1/virtualised_compute_resource_pb.js';
+import { CapabilityName } from '../../../gen/nfv/driver/v1/driver_pb.js';
+import { unavailable, unimplemented } from '../../../sdk/errors.ts';
+
+/** Each of them is enough to capture and to load memory. */
+export const memoryCapabilities: readonly CapabilityName[] = [
+  CapabilityName.MEMORY_EXTERNAL,
+  CapabilityName.MEMORY_INTERNAL,
+];
+
+/** What the driver of one component can do now. */
+export class DriverView {
+  readonly #driver: DriverCapabilities;
+
+  constructor(driver: DriverCapabilities) {
+    this.#driver = driver;
+  }
+
+  has(name: CapabilityName): boolean {
+    return this.#find(name)?.available === true;
+  }
+
+  /** Why it cannot, in words. */
+  reason(name: CapabilityName): string {
+    return this.#find(name)?.reason || `driver "${this.#driver.driver}" does not offer it`;
+  }
+
+  /** UNIMPLEMENTED with reason CAPABILITY_MISSING unless one of the capabilities is there. */
+  require(names: readonly CapabilityName[], vnfc: string, forWhat: string): void {
+    if (names.some((name) => this.has(name))) return;
+    const capability = names.map((name) => CapabilityName[name]).join(' or ');
+    const why = names.map((name) => this.reason(name)).join('; ');
+    const text = `${vnfc}: ${forWhat} needs ${capability} of driver "${this.#driver.driver}": ${why}`;
+    throw unimplemented('CAPABILITY_MISSING', text, {
+      capability,
+      driver: this.#driver.driver,
+      vnfc_instance_id: vnfc,
+    });
+  }
+
+  #find(name: CapabilityName) {
+    return this.#driver.capabilities.find((capability) => capability.name === name);
+  }
+}
+
+/**
+ * The driver that has a component, by instance, else by kind. UNAVAILABLE with reason DRIVER_UNAVAILABLE when it does
+ * not answer now.
+ */
+export function driverOf(
+  drivers: readonly DriverCapabilities[],
+  instance: string,
+  kind: string,
+): DriverView {
+  const candidates = drivers.filter((driver) => driver.driver === instance);
+  const found =
+    candidates[0] ?? drivers.find((driver) => driver.virtualisationEnvironment === kind);
+  if (found && found.unavailableReason === '') return new DriverView(found);
+  const why = found?.unavailableReason ?? 'the VIM does not list it';
+  const name = instance || kind;
+  throw unavailable('DRIVER_UNAVAILABLE', `driver "${name}" cannot be asked: ${why}`, {
+    driver: name,
+  });
+}

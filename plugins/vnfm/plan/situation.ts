@@ -1,0 +1,89 @@
+import type { DriverCapabilities } from '../../../gen/nfv/compute/v1/virtualised_compute_resource_pb.js';
+import {
+  ComputeState,
+  type VirtualCompute,
+} from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import type { VnfInstance } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import type { Vnfd } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import { failedPrecondition } from '../../../sdk/errors.ts';
+import { type DriverView, driverOf } from './capabilities.ts';
+
+/** A volume of a component: its identifier at the VIM and its name in snapshots. */
+export type Disk = { storageId: string; name: string };
+
+/** One component as it is now. */
+export type Component = {
+  vnfcInstanceId: string;
+  vduId: string;
+  computeId: string;
+  /** The kind of driver. */
+  environment: string;
+  state: ComputeState;
+  /** It is paused under a hold. */
+  held: boolean;
+  disks: Disk[];
+  driver: DriverView;
+};
+
+/** What planning looks at. */
+export type Situation = { vnfd: Vnfd; components: Component[] };
+
+/**
+ * Puts together what the VNFM recorded and what the VIM says now. FAILED_PRECONDITION with reason COMPONENT_LOST when the
+ * VIM does not know a compute resource of the VNF.
+ */
+export function situationOf(
+  vnf: VnfInstance,
+  computes: readonly VirtualCompute[],
+  drivers: readonly DriverCapabilities[],
+): Situation {
+  const info = vnf.instantiatedVnfInfo;
+  const storages = new Map(
+    (info?.virtualStorageResourceInfo ?? []).map((storage) => [storage.id, storage]),
+  );
+  const components = (info?.vnfcResourceInfo ?? []).map((vnfc): Component => {
+    const computeId = vnfc.computeResource?.resourceId ?? '';
+    const environment = vnfc.computeResource?.vimLevelResourceType ?? '';
+    const compute = computes.find((candidate) => candidate.computeId === computeId);
+    if (!compute) throw lost(vnfc.id, computeId);
+    return {
+      vnfcInstanceId: vnfc.id,
+      vduId: vnfc.vduId,
+      computeId,
+      environment,
+      state: compute.state,
+      held: compute.hold !== undefined,
+      disks: vnfc.storageResourceIds.map((id) => ({
+        storageId: storages.get(id)?.storageResource?.resourceId ?? '',
+        name: storages.get(id)?.virtualStorageDescId ?? '',
+      })),
+      driver: driverOf(drivers, compute.driver, environment),
+    };
+  });
+  return { vnfd: vnf.vnfd!, components };
+}
+
+/** True when the component is in memory: it can be held, and its memory can be captured. */
+export function isAlive(state: ComputeState): boolean {
+  return state === ComputeState.RUNNING || state === ComputeState.PAUSED;
+}
+
+/** Components in an order of VDUs; those not named follow in the order they come in. */
+export function inOrder<T extends { vduId: string }>(
+  items: readonly T[],
+  order: readonly string[],
+): T[] {
+  const rank = (item: T) => {
+    const at = order.indexOf(item.vduId);
+    return at < 0 ? order.length : at;
+  };
+  return [...items].sort((a, b) => rank(a) - rank(b));
+}
+
+function lost(vnfc: string, computeId: string) {
+  return failedPrecondition(
+    'COMPONENT_LOST',
+    `the VIM does not know compute resource "${computeId}" of ${vnfc} any more; terminate the VNF and instantiate it again`,
+    { vnfc_instance_id: vnfc, compute_id: computeId },
+  );
+}

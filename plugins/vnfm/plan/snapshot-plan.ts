@@ -1,0 +1,173 @@
+import { durationMs } from '@bufbuild/protobuf/wkt';
+import { CapabilityName } from '../../../gen/nfv/driver/v1/driver_pb.js';
+import {
+  ConsistencyPolicy,
+  Permission,
+  SnapshotType,
+  type Vnfd,
+} from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import { failedPrecondition, invalidArgument } from '../../../sdk/errors.ts';
+import { holdDeadlineMsDefault, prepareTimeoutMsDefault } from '../vnfd/snapshot-descriptor.ts';
+import { memoryCapabilities } from './capabilities.ts';
+import { contradiction, selectComponents, selectDisks } from './selection.ts';
+import { type Component, inOrder, isAlive, type Situation } from './situation.ts';
+
+/** The parameters of a request, where the descriptor leaves things open. */
+export type SnapshotWishes = {
+  type: SnapshotType;
+  consistency: ConsistencyPolicy;
+  vnfcInstanceIds: readonly string[];
+};
+
+/** What happens with one component. JSON, because the operation is journaled with it. */
+export type VnfcSnapshotPlan = {
+  vnfcInstanceId: string;
+  vduId: string;
+  computeId: string;
+  /** Memory and device state are captured: a warm snapshot. */
+  memory: boolean;
+  /** It runs, so it is held. */
+  running: boolean;
+  disks: { storageId: string; name: string }[];
+  /** File systems are frozen; if not, the reason is in `noFreezeReason`. */
+  freeze: boolean;
+  noFreezeReason: string;
+};
+
+/** How a VNF snapshot is taken (GR NFV-TST 005 clause 6.5.1 step 2). */
+export type SnapshotPlan = {
+  consistency: 'required' | 'preferred' | 'none';
+  prepareTimeoutMs: number;
+  holdDeadlineMs: number;
+  /** Vnfsd.017 gives an order: within a phase one component follows the other. Without it they go together. */
+  ordered: boolean;
+  vnfcs: VnfcSnapshotPlan[];
+  /** "<vnfc or disk>: <reason>". */
+  excluded: string[];
+};
+
+const diskCapabilities = [
+  CapabilityName.DISK_EXTERNAL_INCREMENTAL,
+  CapabilityName.DISK_EXTERNAL_SEQUENTIAL,
+  CapabilityName.DISK_INTERNAL,
+];
+
+/**
+ * Plans a snapshot from the descriptor, the request and what the drivers can do now; pure.
+ *
+ * FAILED_PRECONDITION with reason SNAPSHOT_FORBIDDEN (Vnfsd.001) or COMPONENT_HELD; INVALID_ARGUMENT with reason
+ * VNFC_UNKNOWN or DESCRIPTOR_CONTRADICTION; UNIMPLEMENTED with reason CAPABILITY_MISSING.
+ */
+export function planSnapshot(situation: Situation, wishes: SnapshotWishes): SnapshotPlan {
+  const { vnfd } = situation;
+  const descriptor = vnfd.snapshotDescriptor;
+  if (descriptor?.create === Permission.FORBIDDEN) {
+    const text = `VNFD "${vnfd.vnfdId}" forbids snapshots (snapshotDescriptor.create)`;
+    throw failedPrecondition('SNAPSHOT_FORBIDDEN', text, { vnfd: vnfd.vnfdId });
+  }
+  const consistency = planConsistency(vnfd, wishes.consistency);
+  const { selected, excluded } = selectComponents(situation, wishes.vnfcInstanceIds);
+  checkType(vnfd, selected, wishes.type);
+  const order = descriptor?.createOrder ?? [];
+  const vnfcs = inOrder(selected, order).map((component) =>
+    planVnfc(vnfd, component, consistency, wishes.type, excluded),
+  );
+  if (vnfcs.every((vnfc) => !vnfc.memory && vnfc.disks.length === 0)) {
+    const text = 'nothing is left to capture: neither memory nor a disk of any selected component';
+    throw invalidArgument('SNAPSHOT_EMPTY', text, { vnfd: vnfd.vnfdId });
+  }
+  return {
+    consistency,
+    ...snapshotTimes(vnfd),
+    ordered: order.length > 0,
+    vnfcs,
+    excluded,
+  };
+}
+
+/** The times of the descriptor, or the default ones, in milliseconds. */
+export function snapshotTimes({
+  snapshotDescriptor,
+}: Vnfd): Pick<SnapshotPlan, 'prepareTimeoutMs' | 'holdDeadlineMs'> {
+  return {
+    prepareTimeoutMs: timeMs(snapshotDescriptor?.prepareTimeout, prepareTimeoutMsDefault),
+    holdDeadlineMs: timeMs(snapshotDescriptor?.holdDeadline, holdDeadlineMsDefault),
+  };
+}
+
+function planConsistency(vnfd: Vnfd, wished: ConsistencyPolicy): SnapshotPlan['consistency'] {
+  const fixed = vnfd.snapshotDescriptor?.consistency ?? ConsistencyPolicy.UNSPECIFIED;
+  const { UNSPECIFIED, PREFERRED, NONE } = ConsistencyPolicy;
+  if (fixed !== UNSPECIFIED && wished !== UNSPECIFIED && fixed !== wished) {
+    throw contradiction(vnfd, 'consistency', ConsistencyPolicy[wished], ConsistencyPolicy[fixed]);
+  }
+  const policy = fixed !== UNSPECIFIED ? fixed : wished;
+  if (policy === NONE) return 'none';
+  return policy === PREFERRED ? 'preferred' : 'required';
+}
+
+function fixedType(vnfd: Vnfd, vduId: string): SnapshotType {
+  const vnfc = vnfd.snapshotDescriptor?.vnfc.find((candidate) => candidate.vduId === vduId);
+  return vnfc?.type ?? SnapshotType.UNSPECIFIED;
+}
+
+/** A wish that the descriptor leaves no component for is refused, not dropped. */
+function checkType(vnfd: Vnfd, selected: readonly Component[], wished: SnapshotType): void {
+  if (wished === SnapshotType.UNSPECIFIED) return;
+  const fixed = selected.map((component) => fixedType(vnfd, component.vduId));
+  const heard = fixed.some((type) => type === SnapshotType.UNSPECIFIED || type === wished);
+  if (heard) return;
+  const other = SnapshotType[fixed[0] ?? SnapshotType.UNSPECIFIED] ?? '';
+  throw contradiction(vnfd, 'type', SnapshotType[wished] ?? '', other);
+}
+
+function planVnfc(
+  vnfd: Vnfd,
+  component: Component,
+  consistency: SnapshotPlan['consistency'],
+  wished: SnapshotType,
+  excluded: string[],
+): VnfcSnapshotPlan {
+  const { vnfcInstanceId, vduId, computeId, driver } = component;
+  if (component.held) throw held(vnfcInstanceId);
+  const running = isAlive(component.state);
+  const fixed = fixedType(vnfd, vduId);
+  const cold = (fixed || wished) === SnapshotType.COLD;
+  if (!cold && running) driver.require(memoryCapabilities, vnfcInstanceId, 'a warm snapshot');
+  if (!cold && !running) excluded.push(`${vnfcInstanceId}/memory: the component is not running`);
+  const disks = selectDisks(vnfd, component, excluded);
+  if (disks.length > 0) driver.require(diskCapabilities, vnfcInstanceId, 'capturing disks');
+  const together = consistency !== 'none';
+  if (running && together) {
+    driver.require([CapabilityName.PAUSE], vnfcInstanceId, 'a common hold of all components');
+  }
+  if (running && !together && disks.length > 1) {
+    driver.require([CapabilityName.ATOMIC_DISKS], vnfcInstanceId, 'several disks without a hold');
+  }
+  const freeze = running && together && driver.has(CapabilityName.QUIESCE);
+  return {
+    vnfcInstanceId,
+    vduId,
+    computeId,
+    memory: running && !cold,
+    running,
+    disks,
+    freeze,
+    noFreezeReason: freeze ? '' : noFreezeReason(component, running, together),
+  };
+}
+
+function noFreezeReason(component: Component, running: boolean, together: boolean): string {
+  if (!running) return 'the component is not running';
+  if (!together) return 'consistency was not asked for';
+  return `file systems cannot be frozen: ${component.driver.reason(CapabilityName.QUIESCE)}`;
+}
+
+function held(vnfc: string) {
+  const text = `${vnfc} is held after a reversion; let it run with OperateVnf STARTED first`;
+  return failedPrecondition('COMPONENT_HELD', text, { vnfc_instance_id: vnfc });
+}
+
+function timeMs(value: Parameters<typeof durationMs>[0] | undefined, otherwise: number): number {
+  return value ? Math.round(durationMs(value)) : otherwise;
+}

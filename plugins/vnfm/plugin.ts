@@ -1,0 +1,82 @@
+import { join } from 'node:path';
+import { VnfLcmService } from '../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
+import { VnfSnapshotPackageService } from '../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
+import { OperationEngine } from '../../sdk/operations/engine.ts';
+import { operationOccurrenceService } from '../../sdk/operations/service.ts';
+import { definePlugin } from '../../sdk/plugin.ts';
+import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
+import { RequestIds } from '../../sdk/request-ids.ts';
+import { implement, type ServiceImplementation } from '../../sdk/server.ts';
+import { parseConfig } from './config.ts';
+import { NotificationHub } from './notification/hub.ts';
+import { notificationService } from './notification/service.ts';
+import { connectPeers } from './peers.ts';
+import { procedures } from './procedures/all.ts';
+import { packageTransferHandlers } from './services/package-transfers.ts';
+import { packageHandlers } from './services/packages.ts';
+import { snapshotOperationHandlers } from './services/snapshot-operations.ts';
+import { vnfInstanceHandlers } from './services/vnf-instances.ts';
+import { vnfOperationHandlers } from './services/vnf-operations.ts';
+import { vnfSnapshotHandlers } from './services/vnf-snapshots.ts';
+import type { Vnfm, VnfmServices } from './vnfm.ts';
+
+/**
+ * The VNF manager: the life cycle of VNFs, their snapshots and the packages of these (GR NFV-TST 005 clause 7.2.2).
+ * It works through the VIM and the repository, with a grant of the NFVO, and tells the VNFs themselves.
+ */
+export const vnfmPlugin = definePlugin({
+  name: 'vnfm',
+  role: 'vnfm',
+  version: '0.1.0',
+  dependsOn: ['vim', 'repository'],
+  start: async (context) => {
+    const { clock, random, logger } = context;
+    const config = parseConfig(context.config);
+    const store = openSqliteStore({ path: join(context.dataFolder, 'vnfm.db'), clock });
+    const vnfm: Vnfm = {
+      config,
+      store,
+      peers: connectPeers(context, config),
+      hub: new NotificationHub(store, clock),
+      clock,
+      random,
+      logger,
+      epoch: random.uuid(),
+    };
+    const definitions = procedures(vnfm);
+    const engine = new OperationEngine({ store, clock, random, logger, definitions });
+    // What a crash left open goes on at once: nobody shall stay held longer than needed.
+    await engine.start();
+    return {
+      services: services({ ...vnfm, engine, requests: new RequestIds(clock) }),
+      stop: async () => {
+        vnfm.hub.stop();
+        await engine.stop();
+        await store.close();
+      },
+    };
+  },
+});
+
+function services(vnfm: VnfmServices): ServiceImplementation[] {
+  const { logger } = vnfm;
+  return [
+    implement(
+      VnfLcmService,
+      {
+        ...vnfInstanceHandlers(vnfm),
+        ...vnfOperationHandlers(vnfm),
+        ...vnfSnapshotHandlers(vnfm),
+        ...snapshotOperationHandlers(vnfm),
+      },
+      { logger },
+    ),
+    implement(
+      VnfSnapshotPackageService,
+      { ...packageHandlers(vnfm), ...packageTransferHandlers(vnfm) },
+      { logger },
+    ),
+    notificationService(vnfm),
+    operationOccurrenceService(vnfm.engine),
+  ];
+}

@@ -1,0 +1,199 @@
+/** Revert to VNF snapshot: GR NFV-TST 005 clause 6.5.2, by its step numbers, with 6.4.3 for each VNFC inside, in phases. */
+import {
+  OperationState,
+  OperationType,
+} from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import { failedPrecondition } from '../../../sdk/errors.ts';
+import type { OperationDefinition, PlanItem, Step } from '../../../sdk/operations/engine.ts';
+import { beginGeneration } from '../generation.ts';
+import type { RevertPlan } from '../plan/revert-plan.ts';
+import { isAlive } from '../plan/situation.ts';
+import { changeRecord, vnfInstances } from '../records.ts';
+import type { Use } from '../usage.ts';
+import type { Vnfm } from '../vnfm.ts';
+import { notAvailable } from './availability.ts';
+import { defineProcedure } from './define.ts';
+import { grantStep } from './grant.ts';
+import { type NotificationPlan, notifyEnd, notifyStart, reversion } from './notify.ts';
+import { phase } from './phases.ts';
+import {
+  releaseStep,
+  revertStep,
+  startStep,
+  stopStep,
+  thawStep,
+  volumesStep,
+} from './revert-to-vnfc-snapshot.ts';
+import { loadedHoldMs, type VnfcRevert } from './revert-work.ts';
+import { deleteSafetyStep, guardStep, holdPresentStep, safetyStep } from './safety-snapshot.ts';
+
+export const revertToVnfSnapshotName = 'revert-to-vnf-snapshot';
+
+/** What the operation is journaled with: all that was decided when it was accepted. */
+export type RevertToVnfSnapshotInput = {
+  uses: Use[];
+  vnfInstanceId: string;
+  vnfdId: string;
+  vim: string;
+  vnfSnapshotInfoId: string;
+  safetyId: string;
+  withoutSafety: boolean;
+  /** Leave components held for this long after they are loaded; 0: they run when all are loaded. */
+  holdAfterMs: number;
+  prepareTimeoutMs: number;
+  holdDeadlineMs: number;
+  plan: RevertPlan;
+};
+
+type Input = RevertToVnfSnapshotInput;
+
+/** The procedure. After it either every component is at the snapshot, or all are where they were. */
+export function revertToVnfSnapshot(vnfm: Vnfm): OperationDefinition<Input> {
+  return defineProcedure<Input>({
+    name: revertToVnfSnapshotName,
+    operation: OperationType.REVERT_TO_SNAPSHOT,
+    onFailure: 'rollback',
+    plan: (input) => [
+      check(vnfm, input),
+      grantStep(vnfm, { clause: '6.5.2', clauseStep: '3' }, grantRequest),
+      ...steps(vnfm, input),
+    ],
+    ended: async (tx, { to, input }) => {
+      if (to !== OperationState.COMPLETED) return;
+      const runs = input.plan.vnfcs.some((vnfc) => vnfc.warm || vnfc.startAfter);
+      await changeRecord(tx, vnfInstances, input.vnfInstanceId, (vnf) => {
+        const info = vnf.instantiatedVnfInfo;
+        if (info && runs) info.vnfState = VnfState.STARTED;
+      });
+    },
+  });
+}
+
+function steps(vnfm: Vnfm, input: Input): PlanItem<Input>[] {
+  const { plan, withoutSafety, holdAfterMs } = input;
+  const { vnfcs, ordered } = plan;
+  const runsOn = holdAfterMs === 0;
+  const work: VnfcRevert = {
+    vnfm,
+    vim: vnfm.peers.vim(input.vim),
+    safetyId: input.safetyId,
+    withoutSafety,
+    runsOn,
+    holdMs: runsOn ? loadedHoldMs : holdAfterMs,
+  };
+  const told = notification(input);
+  const loaded = vnfcs.filter((vnfc) => vnfc.warm);
+  return [
+    ...(plan.notify ? [notifyStart<Input>(vnfm, reversion, told)] : []),
+    ...(withoutSafety ? [] : keepPresent(work, input)),
+    ...phase(vnfcs, ordered, (vnfc) => loadSteps(work, vnfc)),
+    ...phase(runsOn ? loaded : [], ordered, (vnfc) => releaseStep<Input>(work, vnfc, vnfcs)),
+    ...phase(runsOn ? vnfcs : [], ordered, (vnfc): Step<Input>[] => {
+      if (vnfc.thaw) return [thawStep(work, vnfc)];
+      return vnfc.startAfter ? [startStep(work, vnfc)] : [];
+    }),
+    newGeneration(vnfm),
+    ...(plan.notify ? [notifyEnd<Input>(vnfm, reversion, told, { irreversible: true })] : []),
+    ...(withoutSafety ? [] : [deleteSafetyStep<Input>(work, vnfcs)]),
+  ];
+}
+
+/** Holds all, then captures all: the states that are kept fit together. */
+function keepPresent(work: VnfcRevert, { plan, holdDeadlineMs }: Input): PlanItem<Input>[] {
+  const { vnfcs } = plan;
+  const running = vnfcs.filter((vnfc) => vnfc.running);
+  return [
+    guardStep(work, vnfcs),
+    ...phase(running, false, (vnfc) => holdPresentStep<Input>(work, vnfc, holdDeadlineMs)),
+    ...phase(vnfcs, false, (vnfc) => safetyStep<Input>(work, vnfc)),
+  ];
+}
+
+function loadSteps(work: VnfcRevert, vnfc: RevertPlan['vnfcs'][number]): Step<Input>[] {
+  const revert: Step<Input> = revertStep(work, vnfc);
+  const volumes: Step<Input> = volumesStep(vnfc, vnfc.images);
+  if (vnfc.warm || !vnfc.running) return [revert, volumes];
+  return [stopStep(work, vnfc), revert, volumes];
+}
+
+/** 6.5.2 step 2: the snapshot's data is there, and the components are as the plan was made for. */
+function check(vnfm: Vnfm, input: Input): Step<Input> {
+  return {
+    name: 'check',
+    clause: '6.5.2',
+    clauseStep: '2',
+    caller: 'vnfm',
+    callee: 'vim',
+    starting: true,
+    retryable: true,
+    deadlineMs: 60_000,
+    run: async (context) => {
+      const { compute } = vnfm.peers.vim(input.vim);
+      const { vnfcs, untouched } = input.plan;
+      const options = { signal: context.signal };
+      const snapshotIds = vnfcs.map((vnfc) => vnfc.snapshotId);
+      const { snapshots } = await compute.queryVirtualisedComputeResourceSnapshots(
+        { snapshotIds },
+        options,
+      );
+      const lost = snapshotIds.find((id) => !snapshots.some((found) => found.snapshotId === id));
+      if (lost)
+        throw notAvailable(input.vnfSnapshotInfoId, `the VIM does not have "${lost}" any more`);
+      const computeIds = vnfcs.map((vnfc) => vnfc.computeId);
+      const { queryResult } = await compute.queryVirtualisedComputeResource(
+        { computeIds },
+        options,
+      );
+      for (const { vnfcInstanceId, computeId, running } of vnfcs) {
+        const found = queryResult.find((candidate) => candidate.computeId === computeId);
+        if (found && isAlive(found.state) === running) continue;
+        const text = `${vnfcInstanceId} has ${found ? 'started or stopped' : 'gone'} since the request`;
+        throw failedPrecondition('COMPONENT_CHANGED', text, { vnfc_instance_id: vnfcInstanceId });
+      }
+      for (const text of untouched) context.note(text);
+    },
+  };
+}
+
+/** Not in the report: the VNF can tell by a new id that time went back. From here on there is no way back. */
+function newGeneration(vnfm: Vnfm): Step<Input> {
+  return {
+    name: 'new generation',
+    clause: 'Micromano',
+    caller: 'vnfm',
+    callee: 'vnfm',
+    irreversible: true,
+    run: async (context) => {
+      const { vnfInstanceId, holdAfterMs } = context.input;
+      if (holdAfterMs > 0) context.warn(`components are held for ${holdAfterMs} ms at most`);
+      context.withEnd((tx) => beginGeneration(tx, vnfInstanceId, vnfm.random));
+    },
+  };
+}
+
+function notification(input: Input): NotificationPlan {
+  return {
+    vnfInstanceId: input.vnfInstanceId,
+    vnfcInstanceIds: input.plan.vnfcs.map((vnfc) => vnfc.vnfcInstanceId),
+    answerMs: input.prepareTimeoutMs,
+    promiseMs: loadedHoldMs,
+    // A VNF that is dead or wrecked must not keep itself from being brought back.
+    required: false,
+  };
+}
+
+function grantRequest(input: Input) {
+  const { vnfInstanceId, vnfdId, plan, vnfSnapshotInfoId } = input;
+  return {
+    vnfInstanceId,
+    vnfdId,
+    operation: OperationType.REVERT_TO_SNAPSHOT,
+    updateResources: plan.vnfcs.map((vnfc) => ({
+      id: vnfc.vnfcInstanceId,
+      type: 'COMPUTE',
+      vduId: vnfc.vduId,
+      resourceTemplateId: vnfSnapshotInfoId,
+    })),
+  };
+}

@@ -1,0 +1,79 @@
+import {
+  DeleteVnfSnapshotPackageRequestSchema,
+  ExportVnfSnapshotPackageRequestSchema,
+  ImportVnfSnapshotPackageRequestSchema,
+  PackageState,
+  type VnfSnapshotPackageService,
+} from '../../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
+import type { Handlers } from '../../../sdk/server.ts';
+import { checkSource, checkTarget } from '../locations.ts';
+import { type DeletePackageInput, deletePackageName } from '../procedures/delete-package.ts';
+import { type ExportPackageInput, exportPackageName } from '../procedures/export-package.ts';
+import { type ImportPackageInput, importPackageName } from '../procedures/import-package.ts';
+import { changeRecord, vnfPackages } from '../records.ts';
+import type { VnfmServices } from '../vnfm.ts';
+import { idempotent, paramsOf, startedBefore, startOperation } from './accepting.ts';
+import { availablePackage, packageUse, requireAvailable } from './package-state.ts';
+
+/** Exporting, importing and deleting packages. */
+export function packageTransferHandlers(
+  vnfm: VnfmServices,
+): Handlers<typeof VnfSnapshotPackageService> {
+  return {
+    exportVnfSnapshotPackage: async (request, context) => {
+      const known = idempotent(ExportVnfSnapshotPackageRequestSchema, request, context);
+      const before = await startedBefore(vnfm, known);
+      if (before !== undefined) return { lifecycleOperationOccurrenceId: before };
+      const { vnfSnapshotPkgId, diskFormat, prove } = request;
+      const { vnfInstanceId, vnfdId } = await availablePackage(vnfm, vnfSnapshotPkgId);
+      const location = await checkTarget(request.location, vnfm.config.packageFolders);
+      const uses = [packageUse(vnfSnapshotPkgId, 'shared')];
+      const id = await startOperation<ExportPackageInput>(vnfm, {
+        definition: exportPackageName,
+        input: { uses, vnfSnapshotPkgId, vnfInstanceId, vnfdId, location, diskFormat, prove },
+        vnfInstanceId,
+        vnfSnapshotPkgId,
+        request: known,
+        params: paramsOf(ExportVnfSnapshotPackageRequestSchema, request),
+        record: (tx) => requireAvailable(tx, vnfSnapshotPkgId),
+      });
+      return { lifecycleOperationOccurrenceId: id };
+    },
+    importVnfSnapshotPackage: async (request, context) => {
+      const known = idempotent(ImportVnfSnapshotPackageRequestSchema, request, context);
+      const before = await startedBefore(vnfm, known);
+      if (before !== undefined) return { lifecycleOperationOccurrenceId: before };
+      const location = await checkSource(request.location, vnfm.config.packageFolders);
+      const id = await startOperation<ImportPackageInput>(vnfm, {
+        definition: importPackageName,
+        input: { uses: [], location },
+        request: known,
+        params: paramsOf(ImportVnfSnapshotPackageRequestSchema, request),
+      });
+      return { lifecycleOperationOccurrenceId: id };
+    },
+    deleteVnfSnapshotPackage: async (request, context) => {
+      const known = idempotent(DeleteVnfSnapshotPackageRequestSchema, request, context);
+      const before = await startedBefore(vnfm, known);
+      if (before !== undefined) return { lifecycleOperationOccurrenceId: before };
+      const { vnfSnapshotPkgId } = request;
+      const { vnfInstanceId, vnfdId } = await availablePackage(vnfm, vnfSnapshotPkgId);
+      const uses = [packageUse(vnfSnapshotPkgId, 'exclusive')];
+      const id = await startOperation<DeletePackageInput>(vnfm, {
+        definition: deletePackageName,
+        input: { uses, vnfSnapshotPkgId, vnfInstanceId, vnfdId },
+        vnfInstanceId,
+        vnfSnapshotPkgId,
+        request: known,
+        params: paramsOf(DeleteVnfSnapshotPackageRequestSchema, request),
+        record: async (tx) => {
+          await requireAvailable(tx, vnfSnapshotPkgId);
+          await changeRecord(tx, vnfPackages, vnfSnapshotPkgId, (info) => {
+            info.state = PackageState.DELETING;
+          });
+        },
+      });
+      return { lifecycleOperationOccurrenceId: id };
+    },
+  };
+}

@@ -1,0 +1,214 @@
+import { durationMs } from '@bufbuild/protobuf/wkt';
+import {
+  InstantiationState,
+  SnapshotAvailability,
+  type VnfSnapshotInfo,
+} from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import {
+  type CreateVnfSnapshotRequest,
+  CreateVnfSnapshotRequestSchema,
+  DeleteVnfSnapshotInfoRequestSchema,
+  type RevertToVnfSnapshotRequest,
+  RevertToVnfSnapshotRequestSchema,
+  type VnfLcmService,
+} from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
+import { failedPrecondition } from '../../../sdk/errors.ts';
+import type { Transaction } from '../../../sdk/records/record-store.ts';
+import type { IdempotentRequest } from '../../../sdk/request-ids.ts';
+import type { HandlerContext, Handlers } from '../../../sdk/server.ts';
+import { newIdentifier } from '../identifiers.ts';
+import { planRevert } from '../plan/revert-plan.ts';
+import { planSnapshot, snapshotTimes } from '../plan/snapshot-plan.ts';
+import { notAvailable } from '../procedures/availability.ts';
+import { createVnfSnapshotName } from '../procedures/create-vnf-snapshot.ts';
+import {
+  type DeleteVnfSnapshotInput,
+  deleteVnfSnapshotName,
+} from '../procedures/delete-vnf-snapshot.ts';
+import {
+  type RevertToVnfSnapshotInput,
+  revertToVnfSnapshotName,
+} from '../procedures/revert-to-vnf-snapshot.ts';
+import type { CreateVnfSnapshotInput } from '../procedures/save-vnf-snapshot.ts';
+import { changeRecord, requireRecord, unknownSnapshot, vnfSnapshots } from '../records.ts';
+import { checkFree, type Use } from '../usage.ts';
+import type { VnfmServices } from '../vnfm.ts';
+import { idempotent, paramsOf, startedBefore, startOperation } from './accepting.ts';
+import { readSituation } from './situation.ts';
+import { emptySnapshot } from './vnf-snapshots.ts';
+import { freeVnf, stillIn, vnfInput } from './vnf-state.ts';
+
+const { INSTANTIATED } = InstantiationState;
+const { AVAILABLE, EMPTY, FILLING, DELETING } = SnapshotAvailability;
+
+/** Taking, reverting to and deleting VNF snapshots. */
+export function snapshotOperationHandlers(vnfm: VnfmServices): Handlers<typeof VnfLcmService> {
+  return {
+    createVnfSnapshot: async (request, context) => {
+      const known = idempotent(CreateVnfSnapshotRequestSchema, request, context);
+      const id = (await startedBefore(vnfm, known)) ?? (await take(vnfm, request, known, context));
+      const { vnfSnapshotInfoId } = await vnfm.engine.get(id);
+      return { vnfSnapshotInfoId, lifecycleOperationOccurrenceId: id };
+    },
+    revertToVnfSnapshot: async (request, context) => {
+      const known = idempotent(RevertToVnfSnapshotRequestSchema, request, context);
+      const id =
+        (await startedBefore(vnfm, known)) ?? (await revert(vnfm, request, known, context));
+      return { lifecycleOperationOccurrenceId: id };
+    },
+    deleteVnfSnapshotInfo: async (request, context) => {
+      const known = idempotent(DeleteVnfSnapshotInfoRequestSchema, request, context);
+      const before = await startedBefore(vnfm, known);
+      if (before !== undefined) return { lifecycleOperationOccurrenceId: before };
+      const id = request.vnfSnapshotInfoId;
+      const { value } = await requireRecord(vnfm.store, vnfSnapshots, id, unknownSnapshot);
+      if (value.availability === EMPTY) return deleteEmpty(vnfm, id);
+      const started = await startOperation<DeleteVnfSnapshotInput>(vnfm, {
+        definition: deleteVnfSnapshotName,
+        input: deleteInput(value),
+        vnfInstanceId: value.vnfSnapshot?.vnfInstanceId ?? '',
+        vnfSnapshotInfoId: id,
+        request: known,
+        params: paramsOf(DeleteVnfSnapshotInfoRequestSchema, request),
+        record: (tx) => mark(tx, id, AVAILABLE, DELETING),
+      });
+      return { lifecycleOperationOccurrenceId: started };
+    },
+  };
+}
+
+async function take(
+  vnfm: VnfmServices,
+  request: CreateVnfSnapshotRequest,
+  repeatable: IdempotentRequest,
+  { signal }: HandlerContext,
+): Promise<string> {
+  const { vnfInstanceId, vnfSnapshotInfoId: given, type, consistency, vnfcInstanceIds } = request;
+  const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
+  if (given !== '') await checkEmpty(vnfm, given);
+  const situation = await readSituation(vnfm, vnf, signal);
+  const plan = planSnapshot(situation, { type, consistency, vnfcInstanceIds });
+  const vnfSnapshotInfoId = given || newIdentifier('snap', vnfm.random);
+  const common = vnfInput(vnf);
+  return startOperation<CreateVnfSnapshotInput>(vnfm, {
+    definition: createVnfSnapshotName,
+    input: {
+      ...common,
+      uses: [...common.uses, snapshotUse(vnfSnapshotInfoId, 'exclusive')],
+      vnfSnapshotInfoId,
+      madeInfo: given === '',
+      name: request.name,
+      userDefinedData: request.userDefinedData,
+      plan,
+    },
+    vnfInstanceId,
+    vnfSnapshotInfoId,
+    request: repeatable,
+    params: paramsOf(CreateVnfSnapshotRequestSchema, request),
+    record: async (tx) => {
+      await stillIn(tx, vnfInstanceId, INSTANTIATED);
+      if (given !== '') return mark(tx, given, EMPTY, FILLING);
+      await tx
+        .collection(vnfSnapshots)
+        .insert(vnfSnapshotInfoId, emptySnapshot(vnfSnapshotInfoId, FILLING));
+    },
+  });
+}
+
+async function revert(
+  vnfm: VnfmServices,
+  request: RevertToVnfSnapshotRequest,
+  repeatable: IdempotentRequest,
+  { signal }: HandlerContext,
+): Promise<string> {
+  const { vnfInstanceId, vnfSnapshotInfoId, skipSafetySnapshot, holdAfter } = request;
+  const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
+  const stored = await requireRecord(vnfm.store, vnfSnapshots, vnfSnapshotInfoId, unknownSnapshot);
+  const snapshot = stored.value.vnfSnapshot;
+  if (!snapshot || stored.value.availability !== AVAILABLE) {
+    throw notAvailable(
+      vnfSnapshotInfoId,
+      `it is ${SnapshotAvailability[stored.value.availability]}`,
+    );
+  }
+  const situation = await readSituation(vnfm, vnf, signal);
+  const plan = planRevert(situation, snapshot, { skipSafetySnapshot });
+  const common = vnfInput(vnf);
+  return startOperation<RevertToVnfSnapshotInput>(vnfm, {
+    definition: revertToVnfSnapshotName,
+    input: {
+      ...common,
+      uses: [...common.uses, snapshotUse(vnfSnapshotInfoId, 'shared')],
+      vnfSnapshotInfoId,
+      safetyId: newIdentifier('safe', vnfm.random),
+      withoutSafety: skipSafetySnapshot,
+      holdAfterMs: holdAfter ? Math.max(1, Math.round(durationMs(holdAfter))) : 0,
+      ...snapshotTimes(situation.vnfd),
+      plan,
+    },
+    vnfInstanceId,
+    vnfSnapshotInfoId,
+    request: repeatable,
+    params: paramsOf(RevertToVnfSnapshotRequestSchema, request),
+    record: async (tx) => {
+      await stillIn(tx, vnfInstanceId, INSTANTIATED);
+      await mark(tx, vnfSnapshotInfoId, AVAILABLE, AVAILABLE);
+    },
+  });
+}
+
+export const snapshotUse = (id: string, mode: Use['mode']): Use => ({ kind: 'snapshot', id, mode });
+
+/** Moves a snapshot from one state to the next, in the transaction that accepts the operation which needs it. */
+export async function mark(
+  tx: Transaction,
+  id: string,
+  from: SnapshotAvailability,
+  to: SnapshotAvailability,
+): Promise<void> {
+  const { value } = await requireRecord(tx, vnfSnapshots, id, unknownSnapshot);
+  if (value.availability !== from) {
+    if (from === EMPTY) throw notEmpty(id);
+    throw notAvailable(id, `it is ${SnapshotAvailability[value.availability]}`);
+  }
+  if (from === to) return;
+  await changeRecord(tx, vnfSnapshots, id, (info) => {
+    info.availability = to;
+  });
+}
+
+async function checkEmpty(vnfm: VnfmServices, id: string): Promise<void> {
+  const { value } = await requireRecord(vnfm.store, vnfSnapshots, id, unknownSnapshot);
+  await checkFree(vnfm.store, snapshotUse(id, 'exclusive'));
+  if (value.availability !== EMPTY) throw notEmpty(id);
+}
+
+function notEmpty(id: string) {
+  const text = `VNF snapshot "${id}" has content already; make another resource, or none`;
+  return failedPrecondition('SNAPSHOT_NOT_EMPTY', text, { vnf_snapshot_info_id: id });
+}
+
+function deleteInput(info: VnfSnapshotInfo): DeleteVnfSnapshotInput {
+  const snapshot = info.vnfSnapshot;
+  return {
+    uses: [snapshotUse(info.id, 'exclusive')],
+    vnfInstanceId: snapshot?.vnfInstanceId ?? '',
+    vnfdId: snapshot?.vnfdId ?? '',
+    vnfSnapshotInfoId: info.id,
+    parts: (snapshot?.vnfcSnapshots ?? []).map((part) => ({
+      vnfcInstanceId: part.vnfcInstanceId,
+      snapshotId: part.instanceSnapshot?.snapshotId ?? '',
+      vim: part.vimConnectionId,
+    })),
+  };
+}
+
+async function deleteEmpty(vnfm: VnfmServices, id: string) {
+  await vnfm.store.transaction(async (tx) => {
+    await checkFree(tx, snapshotUse(id, 'exclusive'));
+    const { value } = await requireRecord(tx, vnfSnapshots, id, unknownSnapshot);
+    if (value.availability !== EMPTY) throw notEmpty(id);
+    await tx.collection(vnfSnapshots).delete(id);
+  });
+  return { lifecycleOperationOccurrenceId: '' };
+}

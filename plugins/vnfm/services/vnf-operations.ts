@@ -1,0 +1,153 @@
+import { durationMs } from '@bufbuild/protobuf/wkt';
+import {
+  InstantiationState,
+  type VnfInstance,
+  VnfState,
+} from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import {
+  type InstantiateVnfRequest,
+  InstantiateVnfRequestSchema,
+  type OperateVnfRequest,
+  OperateVnfRequestSchema,
+  StopType,
+  type TerminateVnfRequest,
+  TerminateVnfRequestSchema,
+  type VnfLcmService,
+} from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
+import { invalidArgument } from '../../../sdk/errors.ts';
+import type { IdempotentRequest } from '../../../sdk/request-ids.ts';
+import type { Handlers } from '../../../sdk/server.ts';
+import { planInstantiation } from '../plan/instantiation-plan.ts';
+import { type InstantiateVnfInput, instantiateVnfName } from '../procedures/instantiate-vnf.ts';
+import { type OperateVnfInput, operateVnfName } from '../procedures/operate-vnf.ts';
+import { type TerminateVnfInput, terminateVnfName } from '../procedures/terminate-vnf.ts';
+import type { VnfmServices } from '../vnfm.ts';
+import { idempotent, paramsOf, startedBefore, startOperation } from './accepting.ts';
+import { freeVnf, stillIn, vnfInput, vnfUse } from './vnf-state.ts';
+
+/** How long guests may take to shut down when the request does not say. */
+const gracefulTimeoutMsDefault = 30_000;
+
+const { INSTANTIATED, NOT_INSTANTIATED } = InstantiationState;
+
+/** The life cycle of VNF instances: instantiating, operating, terminating. */
+export function vnfOperationHandlers(vnfm: VnfmServices): Handlers<typeof VnfLcmService> {
+  const once = async (request: IdempotentRequest, start: () => Promise<string>) => {
+    const id = (await startedBefore(vnfm, request)) ?? (await start());
+    return { lifecycleOperationOccurrenceId: id };
+  };
+  return {
+    instantiateVnf: (request, context) => {
+      const known = idempotent(InstantiateVnfRequestSchema, request, context);
+      return once(known, () => instantiate(vnfm, request, known));
+    },
+    terminateVnf: (request, context) => {
+      const known = idempotent(TerminateVnfRequestSchema, request, context);
+      return once(known, () => terminate(vnfm, request, known));
+    },
+    operateVnf: (request, context) => {
+      const known = idempotent(OperateVnfRequestSchema, request, context);
+      return once(known, () => operate(vnfm, request, known));
+    },
+  };
+}
+
+async function instantiate(
+  vnfm: VnfmServices,
+  request: InstantiateVnfRequest,
+  repeatable: IdempotentRequest,
+): Promise<string> {
+  const { vnfInstanceId, virtualisationEnvironment, leaveStopped } = request;
+  const vnf = await freeVnf(vnfm, vnfInstanceId, NOT_INSTANTIATED);
+  return startOperation<InstantiateVnfInput>(vnfm, {
+    definition: instantiateVnfName,
+    input: {
+      uses: [vnfUse(vnfInstanceId)],
+      vnfInstanceId,
+      vnfdId: vnf.vnfdId,
+      vim: vnfm.config.vim,
+      leaveStopped,
+      plan: planInstantiation(vnfInstanceId, vnf.vnfd!, virtualisationEnvironment),
+    },
+    vnfInstanceId,
+    request: repeatable,
+    params: paramsOf(InstantiateVnfRequestSchema, request),
+    record: (tx) => stillIn(tx, vnfInstanceId, NOT_INSTANTIATED),
+  });
+}
+
+async function terminate(
+  vnfm: VnfmServices,
+  request: TerminateVnfRequest,
+  repeatable: IdempotentRequest,
+): Promise<string> {
+  const { vnfInstanceId } = request;
+  const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
+  const info = vnf.instantiatedVnfInfo!;
+  return startOperation<TerminateVnfInput>(vnfm, {
+    definition: terminateVnfName,
+    input: {
+      ...vnfInput(vnf),
+      graceful: request.terminationType === StopType.GRACEFUL,
+      gracefulTimeoutMs: timeoutMs(request.gracefulTerminationTimeout),
+      vnfcs: vnfcsOf(vnf),
+      storageIds: resourceIds(info.virtualStorageResourceInfo.map((item) => item.storageResource)),
+      networkIds: resourceIds(info.vnfVirtualLinkResourceInfo.map((item) => item.networkResource)),
+    },
+    vnfInstanceId,
+    request: repeatable,
+    params: paramsOf(TerminateVnfRequestSchema, request),
+    record: (tx) => stillIn(tx, vnfInstanceId, INSTANTIATED),
+  });
+}
+
+async function operate(
+  vnfm: VnfmServices,
+  request: OperateVnfRequest,
+  repeatable: IdempotentRequest,
+): Promise<string> {
+  const { vnfInstanceId } = request;
+  const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
+  const chosen = choose(vnf, request.vnfcInstanceIds);
+  return startOperation<OperateVnfInput>(vnfm, {
+    definition: operateVnfName,
+    input: {
+      ...vnfInput(vnf),
+      start: request.changeStateTo === VnfState.STARTED,
+      graceful: request.stopType === StopType.GRACEFUL,
+      gracefulTimeoutMs: timeoutMs(request.gracefulStopTimeout),
+      whole: chosen.length === vnfcsOf(vnf).length,
+      vnfcs: chosen,
+    },
+    vnfInstanceId,
+    request: repeatable,
+    params: paramsOf(OperateVnfRequestSchema, request),
+    record: (tx) => stillIn(tx, vnfInstanceId, INSTANTIATED),
+  });
+}
+
+function vnfcsOf(vnf: VnfInstance) {
+  return (vnf.instantiatedVnfInfo?.vnfcResourceInfo ?? []).map((vnfc) => ({
+    vnfcInstanceId: vnfc.id,
+    computeId: vnfc.computeResource?.resourceId ?? '',
+  }));
+}
+
+function choose(vnf: VnfInstance, wanted: readonly string[]) {
+  const all = vnfcsOf(vnf);
+  wanted.forEach((id, index) => {
+    if (all.some((vnfc) => vnfc.vnfcInstanceId === id)) return;
+    const known = all.map((vnfc) => vnfc.vnfcInstanceId).join(', ');
+    const text = `vnfc_instance_ids[${index}]: the VNF has no VNFC instance "${id}"; it has: ${known}`;
+    throw invalidArgument('VNFC_UNKNOWN', text, { vnfc_instance_id: id, known });
+  });
+  return wanted.length === 0 ? all : all.filter((vnfc) => wanted.includes(vnfc.vnfcInstanceId));
+}
+
+function resourceIds(handles: readonly ({ resourceId: string } | undefined)[]): string[] {
+  return handles.flatMap((handle) => (handle ? [handle.resourceId] : []));
+}
+
+function timeoutMs(value: Parameters<typeof durationMs>[0] | undefined): number {
+  return value ? Math.max(0, Math.round(durationMs(value))) : gracefulTimeoutMsDefault;
+}

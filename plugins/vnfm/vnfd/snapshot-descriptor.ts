@@ -1,0 +1,106 @@
+import type { Duration } from '@bufbuild/protobuf/wkt';
+import { durationMs } from '@bufbuild/protobuf/wkt';
+import {
+  ConsistencyPolicy,
+  Permission,
+  SnapshotType,
+  type VnfcSnapshotDescriptor,
+  type Vnfd,
+  type VnfSnapshotDescriptor,
+} from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import type { FieldViolation } from '../../../sdk/errors.ts';
+import { duplicates, unresolved } from './names.ts';
+
+/** How long the VNF may take to prepare, in milliseconds, when its descriptor does not say. */
+export const prepareTimeoutMsDefault = 10_000;
+/** How long guests may stay held, in milliseconds, when the descriptor does not say. */
+export const holdDeadlineMsDefault = 30_000;
+/** Drivers keep holds of at most 10 minutes; what is added for the freeze around the hold has to fit too. */
+export const holdDeadlineMsMax = 9 * 60_000;
+export const prepareTimeoutMsMax = 10 * 60_000;
+
+/** Faults of the VNF snapshot descriptor (GR NFV-TST 005 clause 7.3). */
+export function snapshotDescriptorViolations(vnfd: Vnfd): FieldViolation[] {
+  const descriptor = vnfd.snapshotDescriptor;
+  if (!descriptor) return [];
+  const vdus = new Set(vnfd.vdu.map((vdu) => vdu.vduId));
+  const lists: [string, readonly string[]][] = [
+    ['includedVduIds', descriptor.includedVduIds],
+    ['createOrder', descriptor.createOrder],
+    ['revertOrder', descriptor.revertOrder],
+  ];
+  return [
+    ...lists.flatMap(([name, ids]) => {
+      const pathOf = (i: number) => `snapshotDescriptor.${name}[${i}]`;
+      return [...unresolved(ids, vdus, 'VDU', pathOf), ...duplicates(ids, (id) => id, pathOf)];
+    }),
+    ...enumViolations(descriptor),
+    ...durationViolation(descriptor.prepareTimeout, 'prepareTimeout', prepareTimeoutMsMax),
+    ...durationViolation(descriptor.holdDeadline, 'holdDeadline', holdDeadlineMsMax),
+    ...duplicates(
+      descriptor.vnfc,
+      (vnfc) => vnfc.vduId,
+      (i) => `snapshotDescriptor.vnfc[${i}].vduId`,
+    ),
+    ...descriptor.vnfc.flatMap((vnfc, index) => vnfcViolations(vnfd, descriptor, vnfc, index)),
+  ];
+}
+
+function enumViolations(descriptor: VnfSnapshotDescriptor): FieldViolation[] {
+  const found: FieldViolation[] = [];
+  const check = (name: string, value: number, values: object) => {
+    if (value in values) return;
+    found.push({ field: `snapshotDescriptor.${name}`, description: `${value} means nothing here` });
+  };
+  check('create', descriptor.create, Permission);
+  check('revert', descriptor.revert, Permission);
+  check('consistency', descriptor.consistency, ConsistencyPolicy);
+  descriptor.vnfc.forEach((vnfc, i) => {
+    check(`vnfc[${i}].type`, vnfc.type, SnapshotType);
+  });
+  return found;
+}
+
+function durationViolation(
+  value: Duration | undefined,
+  name: string,
+  maxMs: number,
+): FieldViolation[] {
+  if (!value) return [];
+  const ms = durationMs(value);
+  if (ms >= 1 && ms <= maxMs) return [];
+  const description = `must be at least 0.001s and at most ${maxMs / 1000}s, not ${ms / 1000}s`;
+  return [{ field: `snapshotDescriptor.${name}`, description }];
+}
+
+function vnfcViolations(
+  vnfd: Vnfd,
+  descriptor: VnfSnapshotDescriptor,
+  vnfc: VnfcSnapshotDescriptor,
+  index: number,
+): FieldViolation[] {
+  const path = `snapshotDescriptor.vnfc[${index}]`;
+  const vdu = vnfd.vdu.find((candidate) => candidate.vduId === vnfc.vduId);
+  if (!vdu) {
+    const known = new Set(vnfd.vdu.map((candidate) => candidate.vduId));
+    return unresolved([vnfc.vduId], known, 'VDU', () => `${path}.vduId`);
+  }
+  const included = descriptor.includedVduIds;
+  if (included.length > 0 && !included.includes(vnfc.vduId)) {
+    const description = `"${vnfc.vduId}" is not in snapshotDescriptor.includedVduIds, so it has no snapshot`;
+    return [{ field: `${path}.vduId`, description }];
+  }
+  const pathOf = (i: number) => `${path}.includedStorageIds[${i}]`;
+  const own = new Set(vdu.virtualStorageDesc);
+  const independent = new Set(
+    vnfd.virtualStorageDesc.filter((desc) => desc.independent).map((desc) => desc.id),
+  );
+  return [
+    ...unresolved(vnfc.includedStorageIds, own, `storage of VDU "${vdu.vduId}"`, pathOf),
+    ...duplicates(vnfc.includedStorageIds, (id) => id, pathOf),
+    ...vnfc.includedStorageIds.flatMap((id, i) => {
+      if (!independent.has(id)) return [];
+      return [{ field: pathOf(i), description: `"${id}" is independent, so no snapshot has it` }];
+    }),
+  ];
+}
