@@ -45,7 +45,8 @@ async function recoverCompute(context: DriverContext, computeId: string): Promis
   }
   await reconcileLayers(context, machine, compute.attachments);
   await pointLinks(context.folders, computeId, compute.run.number, compute.interfaces);
-  const held = await context.leases.find(computeId, 'hold');
+  const { inForce } = await context.leases.files.list();
+  const held = inForce.some(({ kind, uuid }) => kind === 'hold' && uuid === machine.uuid);
   // Killed between two steps of a start or an end: what was wanted is brought about.
   if (state === 'PAUSED' && compute.wanted === 'RUNNING' && !held) await machine.resume();
 }

@@ -208,7 +208,7 @@ async function revertWarm(
   context.attach(compute.computeId, machine);
   await endOld(context, compute, old);
   await pointLinks(context.folders, compute.computeId, run.number, compute.interfaces);
-  if (goal === 'RUNNING') await letRun(context, machine, compute.computeId, snapshot.quiesced);
+  if (goal === 'RUNNING') await letRun(context, machine, compute.computeId, leases);
 }
 
 /** The machine before the revert, waiting. */
@@ -311,16 +311,14 @@ async function takeLeases(
   goal: Goal,
 ): Promise<LeaseFile[]> {
   if (goal === 'PAUSED') return [];
-  const holdMs = goal === 'HELD' ? request.holdMs : swapHoldMs;
+  const durationMs = goal === 'HELD' ? request.holdMs : swapHoldMs;
   const common = { computeId: compute.computeId, runFolder: machine.folder, uuid: machine.uuid };
   const leases: LeaseFile[] = [];
-  if (goal === 'HELD') {
-    const hold = { kind: 'hold', durationMs: holdMs, resume: true, thaw: false } as const;
-    leases.push(await context.leases.take({ ...common, ...hold }));
-  }
+  const hold = { kind: 'hold', resume: true, thaw: false, durationMs } as const;
+  leases.push(await context.leases.take({ ...common, ...hold }));
   if (snapshot.quiesced) {
-    const durationMs = holdMs + thawGraceMs;
-    const freeze = { kind: 'freeze', durationMs, resume: false, thaw: true } as const;
+    const thawMs = durationMs + thawGraceMs;
+    const freeze = { kind: 'freeze', resume: false, thaw: true, durationMs: thawMs } as const;
     leases.push(await context.leases.take({ ...common, ...freeze }));
   }
   return leases;
@@ -330,12 +328,10 @@ async function letRun(
   context: DriverContext,
   machine: Machine,
   computeId: string,
-  frozen: boolean,
+  leases: LeaseFile[],
 ): Promise<void> {
   await machine.resume();
-  if (!frozen) return;
-  await machine.thaw(thawDeadlineMs);
+  if (leases.some(({ thaw }) => thaw)) await machine.thaw(thawDeadlineMs);
   context.update(computeId, { frozen: false });
-  const freeze = await context.leases.find(computeId, 'freeze');
-  if (freeze) await context.leases.files.release(freeze.leaseId);
+  for (const { leaseId } of leases) await context.leases.files.release(leaseId);
 }
