@@ -12,6 +12,8 @@ import type { Transaction } from '../records/record-store.ts';
 export const stepsMax = 1000;
 /** How long a step may run when it does not say, in milliseconds: long enough to move a large disk. */
 export const stepDeadlineMsDefault = 3_600_000;
+/** The longest deadline: a day. */
+const stepDeadlineMsMax = 86_400_000;
 const stepNameBytesMax = 256;
 
 /** What happens when a step fails: undo everything, or leave the effects and wait for a person. */
@@ -177,6 +179,10 @@ function checkStep(step: Step<JsonValue>, earlier: Map<string, Step<JsonValue>>,
   const { name } = step;
   if (name === '' || Buffer.byteLength(name) > stepNameBytesMax) {
     throw wrong(name, `names have 1 to ${stepNameBytesMax} bytes`);
+  }
+  const { deadlineMs = stepDeadlineMsDefault } = step;
+  if (!(deadlineMs > 0 && deadlineMs <= stepDeadlineMsMax)) {
+    throw wrong(name, `a deadline is over 0 and at most ${stepDeadlineMsMax} ms`);
   }
   if (earlier.has(name)) throw wrong(name, 'two steps have this name');
   if (step.hold && !step.compensate) throw wrong(name, 'a hold needs compensate');

@@ -390,122 +390,77 @@ test('engine: own records change with the state, or the operation is not COMPLET
   t.is(await store.collection(records).count(), 1);
 });
 
-test('engine: a stop interrupts steps and lets go; the next start rolls back what was held', async (t) => {
+test('engine: a hold that a Retry took again is let go again when the operation fails again', async (t) => {
   const world = new World();
-  const store = await openStore(t);
-  const reached = gate();
-  const definition = define(() => [
-    world.step('hold', { hold: true }),
-    world.step('capture', {
-      run: ({ signal }) =>
-        new Promise((_, reject) => {
-          reached.open();
-          signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-        }),
+  world.faults.set('run capture', broken);
+  const engine = await startEngine(t, await openStore(t), [
+    define(() => [world.step('hold', { hold: true }), world.step('capture')], {
+      onFailure: 'failed-temp',
     }),
-    world.release('release', ['hold']),
   ]);
-  const first = await startEngine(t, store, [definition]);
-  const { id } = await first.accept({ definition: 'test', input: {} });
-  await reached.promise;
-  await first.stop();
+  const { id } = await engine.accept({ definition: 'test', input: {} });
+  await engine.finished(id);
+  world.faults.set('run capture', broken);
+  await engine.retry(id);
+  t.is(statesOf(await engine.finished(id)).state, 'FAILED_TEMP');
+  t.is(world.log.filter((line) => line === 'run hold').length, 2);
   t.false(world.effects.has('hold'));
-  const second = await startEngine(t, store, [definition]);
-  const done = await second.finished(id);
-  t.is(statesOf(done).state, 'ROLLED_BACK');
-  t.is(done.error?.reason, 'INTERRUPTED');
 });
 
-test('engine: a stop without a hold leaves the step open; the next start resumes it', async (t) => {
+test('engine: a step that was undone and is repeated has a new step id', async (t) => {
   const world = new World();
-  const store = await openStore(t);
-  const reached = gate();
-  let block = true;
-  const definition = define(() => [
-    world.step('a'),
-    world.step('b', {
-      run: ({ signal, resumed }) => {
-        world.log.push(`b ${resumed}`);
-        if (!block) return Promise.resolve();
-        return new Promise((_, reject) => {
-          reached.open();
-          signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-        });
-      },
-    }),
+  const ids: string[] = [];
+  world.faults.set('run capture b', broken);
+  const engine = await startEngine(t, await openStore(t), [
+    define(
+      () => [
+        world.step('hold', { hold: true }),
+        world.step('capture a', { run: async ({ stepId }) => void ids.push(stepId) }),
+        world.step('capture b'),
+        world.release('release', ['hold']),
+      ],
+      { onFailure: 'failed-temp' },
+    ),
   ]);
-  const first = await startEngine(t, store, [definition]);
-  const { id } = await first.accept({ definition: 'test', input: {} });
-  await reached.promise;
-  await first.stop();
-  block = false;
-  const second = await startEngine(t, store, [definition]);
-  t.is(statesOf(await second.finished(id)).state, 'COMPLETED');
-  t.deepEqual(world.log, ['run a', 'b false', 'b true']);
+  const { id } = await engine.accept({ definition: 'test', input: {} });
+  await engine.finished(id);
+  await engine.retry(id);
+  await engine.finished(id);
+  t.deepEqual(ids, ['capture a', 'capture a#1']);
 });
 
-test('engine: an operation whose definition is gone comes to rest and can be failed, not rolled back', async (t) => {
+test('engine: the steps of a chain are undone last first', async (t) => {
   const world = new World();
-  const store = await openStore(t);
-  const reached = gate();
-  const first = await startEngine(t, store, [
+  world.faults.set('run end', broken);
+  const engine = await startEngine(t, await openStore(t), [
     define(() => [
-      world.step('a', {
-        run: ({ signal }) =>
-          new Promise((_, reject) => {
-            reached.open();
-            signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-          }),
-      }),
+      parallel([[world.step('1'), world.step('2'), world.step('3')]]),
+      world.step('end'),
     ]),
   ]);
-  const { id } = await first.accept({ definition: 'test', input: {} });
-  await reached.promise;
-  await first.stop();
-  const second = await startEngine(t, store, []);
-  const done = await second.finished(id);
-  t.is(statesOf(done).state, 'FAILED_TEMP');
-  t.is(done.error?.reason, 'OPERATION_DEFINITION_CHANGED');
-  await throwsRpc(t, second.rollBack(id), {
-    code: Code.FAILED_PRECONDITION,
-    reason: 'ROLLBACK_IMPOSSIBLE',
-  });
-  t.is((await second.fail(id)).operationState, OperationState.FAILED);
-});
-
-test('engine: the oldest finished occurrences go when there are too many', async (t) => {
-  const world = new World();
-  const engine = await startEngine(t, await openStore(t), [define(() => [world.step('a')])], {
-    limits: { retainedFinishedMax: 2 },
-  });
-  const ids: string[] = [];
-  for (let count = 0; count < 4; count++) {
-    const { id } = await engine.accept({ definition: 'test', input: {} });
-    await engine.finished(id);
-    ids.push(id);
-  }
-  const { records: left } = await engine.list();
-  t.deepEqual(
-    left.map(({ id }) => id),
-    [ids[3], ids[2]],
-  );
-});
-
-test('engine: more unfinished operations than the limit are refused', async (t) => {
-  const world = new World();
-  const wait = gate();
-  const engine = await startEngine(
-    t,
-    await openStore(t),
-    [define(() => [world.step('a', { run: () => wait.promise })])],
-    { limits: { unfinishedMax: 1 } },
-  );
   const { id } = await engine.accept({ definition: 'test', input: {} });
-  await throwsRpc(t, engine.accept({ definition: 'test', input: {} }), {
-    code: Code.RESOURCE_EXHAUSTED,
-    reason: 'TOO_MANY_OPERATIONS',
-  });
-  wait.open();
   await engine.finished(id);
-  await t.notThrowsAsync(engine.accept({ definition: 'test', input: {} }));
+  const undone = world.log.filter((line) => line.startsWith('undo'));
+  t.deepEqual(undone, ['undo end', 'undo 3', 'undo 2', 'undo 1']);
+});
+
+test('engine: a step that fails interrupts those beside it, and its error is the one of the operation', async (t) => {
+  const world = new World();
+  const engine = await startEngine(t, await openStore(t), [
+    define(() => [
+      parallel([
+        world.step('waits', {
+          run: ({ signal }) =>
+            new Promise((_, reject) => {
+              signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+            }),
+        }),
+        world.step('fails', { run: () => Promise.reject(broken) }),
+      ]),
+    ]),
+  ]);
+  const { id } = await engine.accept({ definition: 'test', input: {} });
+  const done = await engine.finished(id);
+  t.is(done.error?.reason, 'BROKEN');
+  t.is(done.steps[0]?.error?.reason, 'STEP_INTERRUPTED');
 });

@@ -98,14 +98,13 @@ test('engine: a slow watcher misses revisions, never the last, and holds no queu
 
 test('engine: more watchers than the limit are refused, and those that leave make room', async (t) => {
   const world = new World();
-  const { engine } = await serve(
-    t,
-    [define(() => [world.step('a', { run: () => gate().promise })])],
-    {
-      watchersMax: 1,
-    },
-  );
+  const end = gate();
+  const { engine } = await serve(t, [define(() => [world.step('a', { run: () => end.promise })])], {
+    watchersMax: 1,
+  });
   const { id } = await engine.accept({ definition: 'test', input: {} });
+  // Before the engine stops, which waits for its steps.
+  t.teardown(end.open);
   const first = engine.watch(id)[Symbol.asyncIterator]();
   await first.next();
   const second = engine.watch(id)[Symbol.asyncIterator]();
