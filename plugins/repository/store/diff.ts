@@ -23,8 +23,15 @@ export type ImageDiff = {
   isCut: boolean;
 };
 
-/** Compares the images of two open packages name by name. Beyond its end an image counts as zeros. */
+/**
+ * Compares the images of two open packages name by name, or, when each has one, these two. Beyond its end an image
+ * counts as zeros.
+ */
 export async function diffPackages(a: PackageReader, b: PackageReader): Promise<ImageDiff[]> {
+  if (a.manifest.images.length === 1 && b.manifest.images.length === 1) {
+    const [from, to] = [a.manifest.images[0]!, b.manifest.images[0]!];
+    return [await diffImage(to.name, a.image(from.name).tree, b.image(to.name).tree, from, to)];
+  }
   const names = new Set([...a.manifest.images, ...b.manifest.images].map(({ name }) => name));
   const diffs: ImageDiff[] = [];
   for (const name of names) {

@@ -141,7 +141,7 @@ export async function packOne(
     pool: context.pool,
     fraction: () => context.random.fraction(),
     ...(options.parent !== undefined && { parentId: options.parent }),
-    ...(parent && parentImage(context.catalog, parent, input.name)),
+    ...(parent && parentImage(context.catalog, parent, input.name, job.inputs.length === 1)),
     ...(input.changed && { changed: input.changed }),
     ...(input.changedOrigin && { changedOrigin: input.changedOrigin }),
     ...(input.noMapReason && { noMapReason: input.noMapReason }),

@@ -43,12 +43,18 @@ export function treeOf(catalog: Catalog, image: ImageRecord): Tree {
   return new Tree(catalog, parseId(image.root)!, image.blockCount);
 }
 
-/** The parent's image of that name, as part of a request for a decision. */
+/**
+ * The parent's image of that name, as part of a request for a decision. Where both packages have one image, it is the
+ * one meant whatever the files are called: "v2.img" is a version of "v1.img".
+ */
 export function parentImage(
   catalog: Catalog,
   parent: PinnedPackage,
   name: string,
+  isOnlyImage: boolean,
 ): { parent?: { record: ImageRecord; tree: Tree } } {
-  const record = parent.manifest.images.find((image) => image.name === name);
+  const { images } = parent.manifest;
+  const named = images.find((image) => image.name === name);
+  const record = named ?? (isOnlyImage && images.length === 1 ? images[0] : undefined);
   return record === undefined ? {} : { parent: { record, tree: treeOf(catalog, record) } };
 }
