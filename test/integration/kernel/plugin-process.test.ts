@@ -3,11 +3,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { PluginPlacement, PluginState } from '../../../gen/nfv/kernel/v1/plugin_pb.js';
+import { openDevelopmentCa } from '../../../kernel/identity/development-ca.ts';
 import type { Kernel } from '../../../kernel/kernel.ts';
 import { createClient } from '../../../sdk/client.ts';
 import { Code, isRpcError } from '../../../sdk/errors.ts';
+import { systemClock } from '../../../sdk/ports/clock.ts';
 import { silentLogger } from '../../../sdk/ports/logger.ts';
 import { servePlugin } from '../../../sdk/serve-plugin.ts';
+import { openChannel } from '../../../sdk/transport/grpc-channel.ts';
 import { echoDesc } from '../../support/echo-service.ts';
 import { eventually } from '../../support/eventually.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
@@ -223,3 +226,32 @@ test.serial('attach: a descriptor that the kernel knows already cannot be opened
     reason: 'NOT_EXPOSED',
   });
 });
+
+test.serial(
+  'attach: over TCP the kernel needs its own certificate, and only the kernel may call',
+  async (t) => {
+    const folder = await tempFolder(t);
+    const roles = ['kernel', 'manager'];
+    const ca = await openDevelopmentCa({ folder: join(folder, 'pki'), roles, clock: systemClock });
+    const served = await servePlugin(echoPlugin(), {
+      address: '127.0.0.1:0',
+      tls: ca.server,
+      dataFolder: folder,
+      logger: silentLogger,
+      stopMs: 50,
+    });
+    t.teardown(() => served.stop());
+    const { address } = served;
+    const kernel = await testKernel(t, { limits });
+    const echo = { instanceId: 'echo', role: 'echo', address };
+    await kernel.attach({ ...echo, tls: await ca.client('kernel') });
+    await kernel.start();
+    t.is((await echoOf(kernel).say({ text: 'hi' })).text, 'hi');
+    const channel = openChannel({ address, tls: await ca.client('manager') });
+    t.teardown(() => channel.close());
+    await throwsRpc(t, createClient(service, channel).say({}), {
+      code: Code.PERMISSION_DENIED,
+      reason: 'NOT_EXPOSED',
+    });
+  },
+);
