@@ -42,7 +42,8 @@ export function endStep(step: Step, report: StepReport, plan: Plan, now: Date): 
 
 /** The steps that a group has planned take their place when the whole group is done, so that order is certain. */
 function extendPlan(draft: Entry, step: Step, plan: Plan): void {
-  const group = plan.groups.find(({ chains }) => chains.flat().includes(step));
+  const isMember = ({ name }: Step) => name === step.name;
+  const group = plan.groups.find(({ chains }) => chains.flat().some(isMember));
   const members = group?.chains.flat() ?? [];
   if (!members.every((member) => isOver(draft, member))) return;
   for (const member of members) {
