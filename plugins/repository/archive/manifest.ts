@@ -9,6 +9,9 @@ const versionKey = 'micromano_archive_version';
 export type ManifestFile = { path: string; algorithm: 'SHA-256' | 'SHA-512'; digest: string };
 export type Manifest = { metadata: Record<string, string>; files: ManifestFile[] };
 
+/** No honest line comes near. */
+const lineCharactersMax = 16_384;
+
 const signatureBegin = /^----- ?BEGIN CMS ?-----$/;
 const signatureEnd = /^----- ?END CMS ?-----$/;
 const digestPatterns = { 'SHA-256': /^[0-9a-f]{64}$/, 'SHA-512': /^[0-9a-f]{128}$/ };
@@ -87,12 +90,16 @@ class Parser {
   }
 
   line(line: string, number: number) {
+    if (line.length > lineCharactersMax) throw this.#wrong(number, 'is too long');
     if (line.trim() === '') return;
-    const [, indent, key, value] = /^(\s*)([^:\s][^:]*):\s*(.*?)\s*$/.exec(line) ?? [];
-    if (key === undefined || value === undefined) throw this.#wrong(number, 'is not "key: value"');
+    const colon = line.indexOf(':');
+    const key = line.slice(0, Math.max(colon, 0)).trim();
+    const value = line.slice(colon + 1).trim();
+    const indented = line.trimStart() !== line;
+    if (key === '') throw this.#wrong(number, 'is not "key: value"');
     if (key === 'Source') this.#source(value, number);
     else if (this.#open !== undefined) this.#attribute(key, value, number);
-    else if (indent === '' && value === '') throw this.#wrong(number, `unknown section ${key}`);
+    else if (!indented && value === '') throw this.#wrong(number, `unknown section ${key}`);
     else if (this.#metadata.has(key)) throw this.#wrong(number, `${key} twice`);
     else this.#metadata.set(key, value);
   }

@@ -1,5 +1,5 @@
 import { blockBytes, plainBlock, type StoredBlock } from '../targets/lz4-frame.ts';
-import { Qcow2Writer } from '../targets/qcow2.ts';
+import { checkQcow2Size, Qcow2Writer } from '../targets/qcow2.ts';
 import type { Prover } from './prover.ts';
 import type { WrittenEntry, ZipWriter } from './zip-writer.ts';
 
@@ -7,13 +7,14 @@ import type { WrittenEntry, ZipWriter } from './zip-writer.ts';
 const proveEvery = 64;
 
 /** Writes an image as a qcow2 file straight into its place in the archive. */
-export function writeQcow2Image(
+export async function writeQcow2Image(
   zip: ZipWriter,
   name: string,
   sizeBytes: number,
   blocks: AsyncIterable<StoredBlock>,
   prover: Prover,
 ): Promise<WrittenEntry> {
+  checkQcow2Size(name, sizeBytes);
   return zip.addRegion(name, async (region) => {
     const writer = new Qcow2Writer(region, sizeBytes);
     let count = 0;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { invalidArgument } from '../../../sdk/errors.ts';
 import { NewFile } from './new-file.ts';
 import type { BlockTarget } from './target.ts';
 
@@ -186,8 +187,16 @@ function padded(bytes: Uint8Array): Uint8Array {
   return whole;
 }
 
-/** A new qcow2 file. The image's size is rounded up to a sector by its readers, so it must be a multiple of 512. */
+/** Readers of qcow2 count in sectors of 512 bytes: INVALID_ARGUMENT `IMAGE_SIZE_UNALIGNED` for other sizes. */
+export function checkQcow2Size(name: string, sizeBytes: number) {
+  if (sizeBytes % 512 === 0) return;
+  const message = `${name} has ${sizeBytes} bytes, qcow2 needs whole sectors: use raw or raw.lz4`;
+  throw invalidArgument('IMAGE_SIZE_UNALIGNED', message, { name, sizeBytes: String(sizeBytes) });
+}
+
+/** A new qcow2 file of an image with a multiple of 512 bytes. */
 export async function createQcow2(path: string, sizeBytes: number): Promise<BlockTarget> {
+  checkQcow2Size(path, sizeBytes);
   const file = await NewFile.create(path);
   const writer = new Qcow2Writer(file, sizeBytes);
   return {
