@@ -9,10 +9,11 @@ export type Dependent = {
 };
 
 /**
- * Puts plugins into an order in which each comes after what it depends on, and keeps the given order otherwise. A
- * dependency is met by every plugin of that instance id, name or role.
+ * Puts plugins into an order in which each comes after what it depends on, and keeps the given
+ * order otherwise. A dependency is met by every plugin of that instance id, name or role.
  *
- * @throws RpcError FAILED_PRECONDITION DEPENDENCY_UNMET: a dependency is missing, or leads in a circle.
+ * @throws RpcError FAILED_PRECONDITION DEPENDENCY_UNMET: a dependency is missing, or leads in a
+ * circle.
  */
 export function dependencyOrder<T extends Dependent>(plugins: readonly T[]): T[] {
   const ordered = new Set<T>();
@@ -38,7 +39,9 @@ function provides(plugin: Dependent, dependency: string): boolean {
 }
 
 function missing(plugin: Dependent, dependency: string): RpcError {
-  const text = `the plugin ${plugin.instanceId} depends on "${dependency}", and no plugin has that id, name or role`;
+  const text =
+    `the plugin ${plugin.instanceId} depends on "${dependency}", ` +
+    'and no plugin has that id, name or role';
   return failedPrecondition('DEPENDENCY_UNMET', text, {
     instance_id: plugin.instanceId,
     depends_on: dependency,

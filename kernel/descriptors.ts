@@ -10,8 +10,9 @@ import { failedPrecondition } from '../sdk/errors.ts';
 import { filesOf } from '../sdk/services.ts';
 
 /**
- * The descriptors that the kernel knows: its own, those of plugins in this process, and those that plugins outside brought.
- * The first to describe a service decides who may call it: a plugin cannot open up what is known already.
+ * The descriptors that the kernel knows: its own, those of plugins in this process, and those that
+ * plugins outside brought. The first to describe a service decides who may call it: a plugin cannot
+ * open up what is known already.
  */
 export class Descriptors {
   readonly #services = new Map<string, DescService>();
@@ -43,7 +44,8 @@ export class Descriptors {
   /**
    * The services of a plugin outside, from what is known and from the descriptor set it brought.
    *
-   * @throws RpcError FAILED_PRECONDITION HANDSHAKE_INVALID (the set does not parse) or DESCRIPTOR_MISSING.
+   * @throws RpcError FAILED_PRECONDITION HANDSHAKE_INVALID (the set does not parse) or
+   * DESCRIPTOR_MISSING.
    */
   adopt(
     instanceId: string,
@@ -55,7 +57,9 @@ export class Descriptors {
     for (const name of names) {
       const service = this.#services.get(name) ?? brought.getService(name);
       if (!service) {
-        const text = `the plugin ${instanceId} serves ${name}, but neither it nor the kernel describes that service`;
+        const text =
+          `the plugin ${instanceId} serves ${name}, but neither it nor the kernel ` +
+          'describes that service';
         throw failedPrecondition('DESCRIPTOR_MISSING', text, {
           instance_id: instanceId,
           service: name,
@@ -71,7 +75,8 @@ function parseSet(instanceId: string, bytes: Uint8Array): FileRegistry {
   try {
     return createFileRegistry(fromBinary(FileDescriptorSetSchema, bytes));
   } catch (thrown) {
-    const text = `the descriptor set of the plugin ${instanceId} cannot be read: ${(thrown as Error).message}`;
+    const problem = (thrown as Error).message;
+    const text = `the descriptor set of the plugin ${instanceId} cannot be read: ${problem}`;
     throw failedPrecondition('HANDSHAKE_INVALID', text, { instance_id: instanceId });
   }
 }

@@ -40,7 +40,9 @@ export type KernelOptions = {
   runFolder: string;
   /** Roles that get a socket besides "operator" and the roles of the plugins. */
   roles?: readonly string[];
-  /** Descriptors known from the start. They go before what plugins outside say of the same services. */
+  /**
+   * Descriptors known from the start. They go before what plugins outside say of the same services.
+   */
   descriptors?: FileRegistry;
   /** The operator's own rules; see Policy. */
   policy?: Policy;
@@ -73,26 +75,39 @@ export type LaunchOptions = {
 };
 
 /**
- * Routes calls among plugins. Life cycle: made → add, attach, launch → start → drain. What is added after `start`
- * starts at once.
+ * Routes calls among plugins. Life cycle: made → add, attach, launch → start → drain. What is added
+ * after `start` starts at once.
  */
 export interface Kernel {
   /** Takes in a plugin in this process. Its instance id is its name unless another is given. */
   add(plugin: Plugin, options?: { instanceId?: string; config?: unknown }): Promise<void>;
-  /** Takes in a plugin at an address. That it cannot be reached is no error: it is DOWN and tried again. */
+  /**
+   * Takes in a plugin at an address. That it cannot be reached is no error: it is DOWN and tried
+   * again.
+   */
   attach(options: AttachOptions): Promise<void>;
-  /** Starts a plugin as a child process, and again when it ends. That it ends is no error either. */
+  /**
+   * Starts a plugin as a child process, and again when it ends. That it ends is no error either.
+   */
   launch(options: LaunchOptions): Promise<void>;
-  /** Opens the sockets and starts the plugins. When one in this process fails, all are stopped and it throws. */
+  /**
+   * Opens the sockets and starts the plugins. When one in this process fails, all are stopped and
+   * it throws.
+   */
   start(): Promise<void>;
-  /** Listens on "host:port" (port 0: any free one) with mutual TLS; returns the port. After `start`. */
+  /**
+   * Listens on "host:port" (port 0: any free one) with mutual TLS; returns the port. After `start`.
+   */
   listen(address: string, tls: TlsMaterial): Promise<number>;
   /** Calls services as somebody in this process. */
   transportFor(caller: Caller): Transport;
   /** The socket of a role. */
   socketOf(role: string): string;
   plugins(): PluginRecord[];
-  /** Stops accepting, lets calls finish for that long (10 s), stops the plugins in reverse. A repeat waits for the first. */
+  /**
+   * Stops accepting, lets calls finish for that long (10 s), stops the plugins in reverse. A repeat
+   * waits for the first.
+   */
   drain(deadlineMs?: number): Promise<void>;
   /** Resolves when the kernel has drained, whoever asked for it. */
   readonly stopped: Promise<void>;
@@ -170,7 +185,8 @@ class MicroKernel implements Kernel {
     const placement = PluginPlacement.CHILD_PROCESS;
     const config = JSON.stringify(options.config ?? {});
     if (Buffer.byteLength(config) > configBytesMax) {
-      const text = `the configuration of ${instanceId} is above ${configBytesMax} bytes: put it into a file`;
+      const above = `is above ${configBytesMax} bytes: put it into a file`;
+      const text = `the configuration of ${instanceId} ${above}`;
       throw invalidArgument('OPTION_INVALID', text, { option: 'config' });
     }
     const runFolder = resolve(this.#options.runFolder);
@@ -262,7 +278,10 @@ class MicroKernel implements Kernel {
     throw new Error('the kernel has not started');
   }
 
-  /** Health and reflection are for everybody who is authenticated; the administration has its own exposure. */
+  /**
+   * Health and reflection are for everybody who is authenticated; the administration has its own
+   * exposure.
+   */
   #serveOwn(): void {
     const [registry, routes] = [this.#registry, this.#routes];
     const serving = () => this.#dispatcher.phase === 'serving';

@@ -22,7 +22,10 @@ export const kernelLimits = {
   steadyMs: 60_000,
   /** How long running calls may go on when the kernel drains and nobody says otherwise. */
   drainMs: 10_000,
-  /** Streams of responses may have no end, so a drain breaks them off after this time; they resume elsewhere. */
+  /**
+   * Streams of responses may have no end, so a drain breaks them off after this time; they resume
+   * elsewhere.
+   */
   drainStreamsMs: 1_000,
   /** How long one plugin may take to stop. */
   stopMs: 10_000,

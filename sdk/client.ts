@@ -182,14 +182,18 @@ async function sendAll(
   }
 }
 
-/** Waits for the status. A failure of the caller's own requests comes before the CANCELLED it caused. */
+/**
+ * Waits for the status. A failure of the caller's own requests comes before the CANCELLED it
+ * caused.
+ */
 async function finish(
   call: OutgoingCall,
   sent: Promise<{ thrown: unknown } | undefined>,
 ): Promise<void> {
   const status = await call.status;
   if (status.code === 0) return;
-  // The requests may still be waiting in the caller's generator: only a failure known by now counts.
+  // The requests may still be waiting in the caller's generator: only a failure known by now
+  // counts.
   const failure = await Promise.race([sent, Promise.resolve(undefined)]);
   if (failure) throw failure.thrown;
   throw RpcError.fromStatus(status);

@@ -26,7 +26,10 @@ const metadataEntriesMax = 32;
 const metadataCharactersMax = 256;
 const violationsMax = 16;
 
-/** One field of a request that breaks a rule. `field` is a path, for example "volumes[2].size_bytes". */
+/**
+ * One field of a request that breaks a rule. `field` is a path, for example
+ * "volumes[2].size_bytes".
+ */
 export type FieldViolation = { field: string; description: string };
 
 /**
@@ -112,8 +115,9 @@ export class RpcError extends Error {
   }
 
   /**
-   * Turns whatever was thrown into an RpcError. Aborts become CANCELLED, timeouts DEADLINE_EXCEEDED,
-   * anything unknown INTERNAL with a fixed text: its own text is for this process only (see `cause`).
+   * Turns whatever was thrown into an RpcError. Aborts become CANCELLED, timeouts
+   * DEADLINE_EXCEEDED, anything unknown INTERNAL with a fixed text: its own text is for this
+   * process only (see `cause`).
    */
   static from(thrown: unknown): RpcError {
     if (thrown instanceof RpcError) return thrown;

@@ -29,7 +29,10 @@ export type PluginContext = {
 /** What a started plugin offers. */
 export type RunningPlugin = {
   services: ServiceImplementation[];
-  /** Whether it can take calls now, asked from outside its process every few seconds. Absent: always. */
+  /**
+   * Whether it can take calls now, asked from outside its process every few seconds. Absent:
+   * always.
+   */
   readiness?: () => { ready: boolean; reason?: string };
   /** Releases everything. Called once; bounded by the kernel's drain deadline. */
   stop?: () => Promise<void>;
@@ -37,8 +40,8 @@ export type RunningPlugin = {
 
 /**
  * A functional block or a driver. Life cycle: defined → started → stopped.
- * The kernel starts plugins in the order of their dependencies and stops them in reverse. A `start` that
- * throws is a plugin that FAILED: nothing that depends on it starts.
+ * The kernel starts plugins in the order of their dependencies and stops them in reverse. A `start`
+ * that throws is a plugin that FAILED: nothing that depends on it starts.
  */
 export type Plugin = {
   /** The kind of plugin, for example "repository"; also the instance id unless another is given. */
@@ -56,7 +59,10 @@ export type Plugin = {
 
 const namePattern = /^[a-z][a-z0-9-]{0,62}$/;
 
-/** True for a name that may be a role, a plugin or an instance: lower case, digits, hyphens, at most 63. */
+/**
+ * True for a name that may be a role, a plugin or an instance: lower case, digits, hyphens, at most
+ * 63.
+ */
 export function isPluginName(name: string): boolean {
   return namePattern.test(name);
 }

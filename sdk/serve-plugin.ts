@@ -49,7 +49,8 @@ export type ServedPlugin = {
 /**
  * Serves a plugin at an address, for a kernel to attach.
  *
- * @throws RpcError INVALID_ARGUMENT TLS_REQUIRED, UNAVAILABLE LISTEN_FAILED, or what the plugin's `start` throws.
+ * @throws RpcError INVALID_ARGUMENT TLS_REQUIRED, UNAVAILABLE LISTEN_FAILED, or what the plugin's
+ * `start` throws.
  */
 export async function servePlugin(
   plugin: Plugin,
@@ -92,8 +93,9 @@ export async function servePlugin(
 }
 
 /**
- * Runs a plugin as the process that a kernel launched: settings from the environment, one line of handshake on standard output,
- * end when the kernel asks for it or is gone. See nfv.plugin.v1 for the rules. Returns when the plugin has stopped.
+ * Runs a plugin as the process that a kernel launched: settings from the environment, one line of
+ * handshake on standard output, end when the kernel asks for it or is gone. See nfv.plugin.v1 for
+ * the rules. Returns when the plugin has stopped.
  */
 export async function runLaunchedPlugin(
   plugin: Plugin,

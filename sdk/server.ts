@@ -28,7 +28,9 @@ export type HandlerContext = {
   /** Aborts when the caller cancels, the deadline passes or the connection breaks. */
   signal: AbortSignal;
   deadline?: Date | undefined;
-  /** As stamped by the kernel; empty strings when the service is called without one, as in a test. */
+  /**
+   * As stamped by the kernel; empty strings when the service is called without one, as in a test.
+   */
   caller: { role: string; identity: string };
   /** The instance the caller named; empty when it named none. */
   target: string;
@@ -166,7 +168,8 @@ function decode(method: DescMethod, bytes: Uint8Array): MessageShape<DescMessage
   try {
     request = fromBinary(method.input, bytes);
   } catch (thrown) {
-    const text = `the request is not a valid ${method.input.typeName}: ${(thrown as Error).message}`;
+    const problem = (thrown as Error).message;
+    const text = `the request is not a valid ${method.input.typeName}: ${problem}`;
     throw invalidArgument('REQUEST_MALFORMED', text, { message: method.input.typeName });
   }
   validateRequest(method.input, request);
@@ -177,7 +180,10 @@ function encode(method: DescMethod, response: MessageInitShape<DescMessage>): Ui
   return toBinary(method.output, create(method.output, response));
 }
 
-/** The single funnel from exception to status. An unexpected error is logged, and only its id is told. */
+/**
+ * The single funnel from exception to status. An unexpected error is logged, and only its id is
+ * told.
+ */
 function report(thrown: unknown, call: IncomingCall, logger: Logger, random: Random): RpcError {
   const error = RpcError.from(thrown);
   if (thrown instanceof RpcError || error.code !== Code.INTERNAL) return error;

@@ -23,8 +23,9 @@ export async function loadCredential(files: CredentialFiles): Promise<Credential
 }
 
 /**
- * Writes a credential, readable by its owner only: the key first, so that a certificate on disk always has its key, unless the
- * process died in between; then the pair does not match, and it is made again.
+ * Writes a credential, readable by its owner only: the key first, so that a certificate on disk
+ * always has its key, unless the process died in between; then the pair does not match, and it is
+ * made again.
  */
 export async function saveCredential(
   files: CredentialFiles,
@@ -66,7 +67,10 @@ export type Expectation = {
   names: (certificate: X509Certificate) => boolean;
 };
 
-/** True when the credential's parts belong together, come from the issuer, carry the names and do not expire soon. */
+/**
+ * True when the credential's parts belong together, come from the issuer, carry the names and do
+ * not expire soon.
+ */
 export function isUsable(credential: Credential, expected: Expectation): boolean {
   let certificate: X509Certificate;
   try {

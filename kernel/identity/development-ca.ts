@@ -51,8 +51,9 @@ export type DevelopmentCa = {
 };
 
 /**
- * Opens the certificate authority of a development site: makes what is missing, broken or about to end. The CA's key lies
- * beside the rest, so this is for development; an operator brings certificates of their own.
+ * Opens the certificate authority of a development site: makes what is missing, broken or about to
+ * end. The CA's key lies beside the rest, so this is for development; an operator brings
+ * certificates of their own.
  */
 export async function openDevelopmentCa(options: DevelopmentCaOptions): Promise<DevelopmentCa> {
   const folder = resolve(options.folder);

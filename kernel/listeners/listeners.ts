@@ -26,8 +26,8 @@ export class Listeners {
   }
 
   /**
-   * Opens the socket of a role, unless it is open. Whoever may open the file is the role: the folder is 0700, the
-   * socket 0600.
+   * Opens the socket of a role, unless it is open. Whoever may open the file is the role: the
+   * folder is 0700, the socket 0600.
    *
    * @throws RpcError ADDRESS_IN_USE, LISTEN_FAILED.
    */
@@ -43,7 +43,8 @@ export class Listeners {
   }
 
   /**
-   * Listens on "host:port" with mutual TLS; the caller is in the client's certificate. Returns the port.
+   * Listens on "host:port" with mutual TLS; the caller is in the client's certificate. Returns the
+   * port.
    *
    * @throws RpcError UNAVAILABLE LISTEN_FAILED.
    */

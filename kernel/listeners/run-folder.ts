@@ -7,7 +7,10 @@ import { failedPrecondition, invalidArgument, type RpcError } from '../../sdk/er
 /** The longest path of a Unix socket on every system we know, without its end mark. */
 const socketPathBytesMax = 103;
 
-/** The folder with the sockets of one kernel. Held from `open` to `close`; a dead holder holds nothing. */
+/**
+ * The folder with the sockets of one kernel. Held from `open` to `close`; a dead holder holds
+ * nothing.
+ */
 export class RunFolder {
   readonly path: string;
   readonly #lock: DatabaseSync;
@@ -46,7 +49,8 @@ export class RunFolder {
   /**
    * Makes room for a socket: what a dead process left is removed.
    *
-   * @throws RpcError FAILED_PRECONDITION ADDRESS_IN_USE: a process listens on it, or it is no socket.
+   * @throws RpcError FAILED_PRECONDITION ADDRESS_IN_USE: a process listens on it, or it is no
+   * socket.
    */
   async clear(socket: string): Promise<void> {
     const status = await lstat(socket).catch((error) => {
@@ -65,8 +69,8 @@ export class RunFolder {
 }
 
 /**
- * A lock that ends with its process: an exclusive transaction on an empty database. The operating system releases it however
- * the process ends, which a file with a pid cannot promise.
+ * A lock that ends with its process: an exclusive transaction on an empty database. The operating
+ * system releases it however the process ends, which a file with a pid cannot promise.
  */
 function takeLock(folder: string): DatabaseSync {
   const database = new DatabaseSync(join(folder, 'kernel.lock'), { timeout: 0 });
@@ -97,7 +101,9 @@ function answers(socket: string): Promise<boolean> {
 function assertLength(socket: string): string {
   const bytes = Buffer.byteLength(socket);
   if (bytes <= socketPathBytesMax) return socket;
-  const text = `the socket path ${socket} has ${bytes} bytes, and ${socketPathBytesMax} are possible: use a shorter run folder`;
+  const text =
+    `the socket path ${socket} has ${bytes} bytes, and ${socketPathBytesMax} are possible: ` +
+    'use a shorter run folder';
   throw invalidArgument('OPTION_INVALID', text, { option: 'runFolder', path: socket });
 }
 

@@ -25,8 +25,8 @@ const lineCharactersMax = 16 * 1024;
 type Child = ChildProcessWithoutNullStreams;
 
 /**
- * Starts a plugin as a child process. Its standard input stays open as long as the kernel lives: a child that reads the end of
- * it knows that the kernel is gone, so that no orphan stays.
+ * Starts a plugin as a child process. Its standard input stays open as long as the kernel lives: a
+ * child that reads the end of it knows that the kernel is gone, so that no orphan stays.
  */
 export function childProcess(options: ChildOptions): Connector {
   return { ownsProcess: true, connect: (signal) => startChild(options, signal) };
@@ -72,7 +72,10 @@ function endOf(child: Child, program: string): Promise<string> {
   });
 }
 
-/** The first line of standard output is the handshake; what follows, and standard error, goes to the log. */
+/**
+ * The first line of standard output is the handshake; what follows, and standard error, goes to the
+ * log.
+ */
 function firstLine(
   child: Child,
   ended: Promise<string>,

@@ -4,7 +4,10 @@ import type { GrpcChannel } from '../../sdk/transport/grpc-channel.ts';
 export type Connection = {
   readonly address: string;
   readonly channel: GrpcChannel;
-  /** Resolves with a sentence when the process is known to have ended. Never, for an address somebody else keeps. */
+  /**
+   * Resolves with a sentence when the process is known to have ended. Never, for an address
+   * somebody else keeps.
+   */
   readonly ended: Promise<string>;
   /** Ends it: a child is asked to end, and killed when it takes longer. Never rejects. */
   close(graceMs: number): Promise<void>;

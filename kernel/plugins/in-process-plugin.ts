@@ -18,7 +18,10 @@ export class InProcessPlugin {
     this.#context = context;
   }
 
-  /** Starts it and returns its services. @throws RpcError INTERNAL PLUGIN_START_FAILED, or the plugin's own. */
+  /**
+   * Starts it and returns its services. @throws RpcError INTERNAL PLUGIN_START_FAILED, or the
+   * plugin's own.
+   */
   async start(): Promise<ReadonlyMap<string, DescService>> {
     const { instanceId } = this.#context;
     try {
@@ -27,7 +30,8 @@ export class InProcessPlugin {
       this.#stopping.abort();
       if (thrown instanceof RpcError) throw thrown;
       // Not a call: the operator who starts the kernel may, and must, see the text.
-      const text = `the plugin ${instanceId} did not start: ${(thrown as Error)?.message ?? thrown}`;
+      const problem = (thrown as Error)?.message ?? thrown;
+      const text = `the plugin ${instanceId} did not start: ${problem}`;
       throw new RpcError(
         Code.INTERNAL,
         'PLUGIN_START_FAILED',

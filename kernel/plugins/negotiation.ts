@@ -19,8 +19,8 @@ export function negotiate(instanceId: string, kernel: VersionRange, plugin: Vers
   if (plugin.min <= plugin.max && version >= Math.max(kernel.min, plugin.min)) return version;
   const advice = plugin.min > kernel.max ? 'update the kernel' : 'update the plugin';
   const text =
-    `the kernel speaks nfv.plugin ${range(kernel)}, the plugin ${instanceId} speaks ${range(plugin)}: ` +
-    advice;
+    `the kernel speaks nfv.plugin ${range(kernel)}, ` +
+    `the plugin ${instanceId} speaks ${range(plugin)}: ${advice}`;
   throw failedPrecondition('API_VERSION_MISMATCH', text, {
     instance_id: instanceId,
     kernel: range(kernel),

@@ -193,6 +193,8 @@ function whenReady(registry: Registry, instanceId: string, handle: ByteHandler):
 
 function assertName(name: string, option: string): void {
   if (isPluginName(name) && name !== kernelName) return;
-  const text = `${option}: ${JSON.stringify(name)} must be lower-case letters, digits and hyphens, at most 63, and not "${kernelName}"`;
+  const text =
+    `${option}: ${JSON.stringify(name)} must be lower-case letters, digits and hyphens, ` +
+    `at most 63, and not "${kernelName}"`;
   throw invalidArgument('OPTION_INVALID', text, { option });
 }

@@ -23,16 +23,22 @@ export type RemotePluginOptions = {
   limits: KernelLimits;
   clock: Clock;
   logger: Logger;
-  /** Takes the plugin's services in, each time it was reached anew; throws when it may not serve them. */
+  /**
+   * Takes the plugin's services in, each time it was reached anew; throws when it may not serve
+   * them.
+   */
   onInfo: (info: GetPluginInfoResponse) => ReadonlyMap<string, DescService>;
 };
 
-/** Services of the infrastructure: a plugin may serve them, but calls to them are for the kernel's own. */
+/**
+ * Services of the infrastructure: a plugin may serve them, but calls to them are for the kernel's
+ * own.
+ */
 const ownServices = /^(grpc\.|nfv\.plugin\.)/;
 
 /**
- * A plugin outside this process, and its supervision: reach it → handshake → probe it until it is gone → wait → again.
- * A wrong answer in the handshake is final (FAILED), a missing one is not.
+ * A plugin outside this process, and its supervision: reach it → handshake → probe it until it is
+ * gone → wait → again. A wrong answer in the handshake is final (FAILED), a missing one is not.
  */
 export class RemotePlugin {
   readonly #options: RemotePluginOptions;
@@ -44,7 +50,10 @@ export class RemotePlugin {
     this.#options = options;
   }
 
-  /** Starts supervision; resolves when the first attempt to reach the plugin has succeeded or failed. */
+  /**
+   * Starts supervision; resolves when the first attempt to reach the plugin has succeeded or
+   * failed.
+   */
   start(): Promise<void> {
     return new Promise((resolve) => {
       this.#supervision = this.#supervise(resolve).finally(resolve);

@@ -5,7 +5,10 @@ import { exposuresOf, methodPath } from '../../sdk/services.ts';
 /** Stands for every authenticated role among the consumers of an exposure. */
 const everyRole = '*';
 
-/** The reference points on which a caller's role may call the method at a producer's role; none: refused. */
+/**
+ * The reference points on which a caller's role may call the method at a producer's role; none:
+ * refused.
+ */
 export function referencePoints(method: DescMethod, producer: string, consumer: string): string[] {
   return exposuresOf(method)
     .filter((exposure) => exposure.producer === producer)
@@ -13,7 +16,9 @@ export function referencePoints(method: DescMethod, producer: string, consumer: 
     .map((exposure) => exposure.referencePoint);
 }
 
-/** The refusal of a call; it names the reference points on which the method is exposed, and to whom. */
+/**
+ * The refusal of a call; it names the reference points on which the method is exposed, and to whom.
+ */
 export function notExposed(method: DescMethod, role: string): RpcError {
   const path = methodPath(method);
   const points = exposuresOf(method).map(

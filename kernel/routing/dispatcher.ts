@@ -31,8 +31,8 @@ export type DispatcherOptions = {
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   /**
-   * starting: what is not known yet may come; draining: calls from outside are refused, and those of plugins go on, so that
-   * running calls can finish.
+   * starting: what is not known yet may come; draining: calls from outside are refused, and those
+   * of plugins go on, so that running calls can finish.
    */
   phase: 'starting' | 'serving' | 'draining' = 'starting';
 
@@ -40,15 +40,22 @@ export class Dispatcher {
     this.#options = options;
   }
 
-  /** Serves the calls of one caller in this process: of a plugin, or of somebody outside the plugins. */
+  /**
+   * Serves the calls of one caller in this process: of a plugin, or of somebody outside the
+   * plugins.
+   */
   handlerFor(caller: Caller, outside: boolean): ByteHandler {
     return (call) => this.#dispatch(call, caller, currentHops(), outside);
   }
 
-  /** Serves a call that came over a connection; `caller` is undefined when that does not say who calls. */
+  /**
+   * Serves a call that came over a connection; `caller` is undefined when that does not say who
+   * calls.
+   */
   serve(call: IncomingCall, caller: Caller | undefined): Promise<CallStatus> {
     const outside = !caller || !this.#options.isPluginRole(caller.role);
-    // Only a plugin can be in the middle of a chain of calls: what others say about hops is not read.
+    // Only a plugin can be in the middle of a chain of calls: what others say about hops is not
+    // read.
     return this.#dispatch(call, caller, outside ? 0 : carriedHops(call), outside);
   }
 

@@ -8,8 +8,9 @@ import {
 } from '../../sdk/transport/transport.ts';
 
 /**
- * Carries a call of any kind over a transport, byte for byte: metadata, deadline, cancellation, headers, status,
- * details and trailers. It has ended only when the responses have ended *and* the status is known.
+ * Carries a call of any kind over a transport, byte for byte: metadata, deadline, cancellation,
+ * headers, status, details and trailers. It has ended only when the responses have ended *and* the
+ * status is known.
  */
 export async function forward(call: IncomingCall, transport: Transport): Promise<CallStatus> {
   const outgoing = transport.start({
@@ -40,14 +41,15 @@ async function sendRequests(call: IncomingCall, outgoing: OutgoingCall): Promise
     if (over) return;
     await outgoing.send(request);
   }
-  // Requests also end when the call breaks; a half close then would look like the end of the caller's data.
+  // Requests also end when the call breaks; a half close then would look like the end of the
+  // caller's data.
   if (call.signal.aborted) outgoing.cancel();
   else outgoing.halfClose();
 }
 
 /**
- * A connection that broke has no details of its own: says which plugin is gone, so that a caller can tell a dead plugin
- * from a plugin that answers UNAVAILABLE.
+ * A connection that broke has no details of its own: says which plugin is gone, so that a caller
+ * can tell a dead plugin from a plugin that answers UNAVAILABLE.
  */
 export function namePlugin(status: CallStatus, instanceId: string): CallStatus {
   if (status.code !== Code.UNAVAILABLE) return status;

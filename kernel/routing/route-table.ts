@@ -76,8 +76,8 @@ export class RouteTable {
   /**
    * Finds the instance for a call.
    *
-   * @throws RpcError UNIMPLEMENTED SERVICE_UNKNOWN or METHOD_UNIMPLEMENTED; NOT_FOUND TARGET_UNKNOWN;
-   * PERMISSION_DENIED NOT_EXPOSED or POLICY; INVALID_ARGUMENT TARGET_AMBIGUOUS.
+   * @throws RpcError UNIMPLEMENTED SERVICE_UNKNOWN or METHOD_UNIMPLEMENTED; NOT_FOUND
+   * TARGET_UNKNOWN; PERMISSION_DENIED NOT_EXPOSED or POLICY; INVALID_ARGUMENT TARGET_AMBIGUOUS.
    */
   resolve(request: RouteRequest): RouteDecision {
     const service = parseMethodPath(request.path)?.service ?? '';

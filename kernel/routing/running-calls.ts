@@ -18,7 +18,10 @@ export type RunningKind = {
   outside: boolean;
 };
 
-/** The calls that the kernel is serving, so that it can wait for them, or break them off, when it drains. */
+/**
+ * The calls that the kernel is serving, so that it can wait for them, or break them off, when it
+ * drains.
+ */
 export class RunningCalls {
   readonly #entries = new Set<Entry>();
   #wake: (() => void)[] = [];

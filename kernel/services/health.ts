@@ -43,7 +43,8 @@ function servingStatus({ registry, routes, serving }: HealthOptions, service: st
   const serves = routes.serving(service).map(({ instanceId }) => instanceId);
   const ids = serves.length > 0 ? serves : registry.has(service) ? [service] : [];
   if (ids.length === 0) return Serving.SERVICE_UNKNOWN;
-  // The kernel's own services are no plugin's: they have no state, and are as healthy as the kernel.
+  // The kernel's own services are no plugin's: they have no state, and are as healthy as the
+  // kernel.
   const healthy = ids.some((id) =>
     registry.has(id) ? registry.state(id) === PluginState.READY : serving(),
   );

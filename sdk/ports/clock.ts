@@ -4,7 +4,9 @@ export interface Clock {
   now(): Date;
   /** Milliseconds since an arbitrary moment; never goes back. */
   monotonicMs(): number;
-  /** Resolves after that many milliseconds; rejects with the signal's reason when it aborts first. */
+  /**
+   * Resolves after that many milliseconds; rejects with the signal's reason when it aborts first.
+   */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 

@@ -73,8 +73,8 @@ function addressHost(address: string): string | undefined {
 }
 
 /**
- * grpc-js asks for its host as the TLS server name, and Node refuses an IP address there. So another name is asked for, and
- * the certificate is checked for the address.
+ * grpc-js asks for its host as the TLS server name, and Node refuses an IP address there. So
+ * another name is asked for, and the certificate is checked for the address.
  */
 const addressServerName = 'micromano.invalid';
 
@@ -141,7 +141,8 @@ class ChannelCall implements OutgoingCall {
         this.#wakeWriter = resolve;
       });
     } else if (++this.#sentCount % queuedMessagesMax === 0) {
-      // grpc-js takes up to a mebibyte before it says "full": a fast sender must let the connection work meanwhile.
+      // grpc-js takes up to a mebibyte before it says "full": a fast sender must let the connection
+      // work meanwhile.
       await setImmediate();
     }
   }

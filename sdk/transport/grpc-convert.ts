@@ -32,12 +32,16 @@ export function toGrpcMetadata(metadata: CallMetadata): grpc.Metadata {
   return result;
 }
 
-/** A codec that leaves bytes alone: messages are encoded and decoded by whoever knows their type. */
+/**
+ * A codec that leaves bytes alone: messages are encoded and decoded by whoever knows their type.
+ */
 export function toWire(message: Uint8Array): Buffer {
   return Buffer.from(message.buffer, message.byteOffset, message.byteLength);
 }
 
-/** A plain Uint8Array, not a Buffer: decoded `bytes` fields are slices of it and inherit its class. */
+/**
+ * A plain Uint8Array, not a Buffer: decoded `bytes` fields are slices of it and inherit its class.
+ */
 export function fromWire(message: Buffer): Uint8Array {
   return new Uint8Array(message.buffer, message.byteOffset, message.byteLength);
 }

@@ -31,8 +31,8 @@ const keepaliveMs = 60_000;
 type Stream = grpc.ServerDuplexStream<Uint8Array, Uint8Array>;
 
 /**
- * A gRPC server for bytes: each path is registered as a stream both ways, whatever its kind, and given
- * to one handler. Paths may be added while it runs; a path nobody added is UNIMPLEMENTED.
+ * A gRPC server for bytes: each path is registered as a stream both ways, whatever its kind, and
+ * given to one handler. Paths may be added while it runs; a path nobody added is UNIMPLEMENTED.
  */
 export class ByteServer {
   readonly #server = new grpc.Server({ ...sizeOptions, 'grpc.keepalive_time_ms': keepaliveMs });
@@ -141,6 +141,7 @@ function finish(stream: Stream, status: CallStatus): void {
   if (stream.destroyed) return;
   const trailers = toGrpcMetadata(status.trailers);
   if (status.code === 0) stream.end(trailers);
-  // grpc-js's own way to end a stream with a status: messages written before it are still delivered.
+  // grpc-js's own way to end a stream with a status: messages written before it are still
+  // delivered.
   else stream.emit('error', { code: status.code, details: status.message, metadata: trailers });
 }

@@ -8,7 +8,9 @@ const textPattern = /^[\x20-\x7e]*$/;
 export class CallMetadata {
   readonly #values = new Map<string, MetadataValue[]>();
 
-  /** Makes metadata from plain text pairs. Throws TypeError for a key or value HTTP/2 cannot carry. */
+  /**
+   * Makes metadata from plain text pairs. Throws TypeError for a key or value HTTP/2 cannot carry.
+   */
   static of(pairs: Readonly<Record<string, string>> = {}): CallMetadata {
     const metadata = new CallMetadata();
     for (const [key, value] of Object.entries(pairs)) metadata.set(key, value);

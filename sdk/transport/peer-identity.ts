@@ -1,7 +1,9 @@
 /** Who calls: a role, and a name within it. */
 export type Caller = { role: string; identity: string };
 
-/** How a certificate names its holder: urn:micromano:ROLE:NAME in a URI subject alternative name. */
+/**
+ * How a certificate names its holder: urn:micromano:ROLE:NAME in a URI subject alternative name.
+ */
 const namePattern = /^URI:urn:micromano:([a-z][a-z0-9-]{0,62}):([A-Za-z0-9._-]{1,128})$/;
 
 /** The URI that stands in a certificate for a caller. */

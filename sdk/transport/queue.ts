@@ -33,7 +33,8 @@ export class BoundedQueue<T> implements AsyncIterable<T> {
     if (this.#ended) return;
     this.#items.push(item);
     this.#wakeReader?.();
-    // Two ends that only ever wake each other would never let a timer run, a deadline's for example.
+    // Two ends that only ever wake each other would never let a timer run, a deadline's for
+    // example.
     if (++this.#pushCount % pushesPerTurn === 0) await setImmediate();
     while (!this.#ended && !this.hasRoom) {
       await new Promise<void>((resolve) => this.#waitingWriters.push(resolve));

@@ -37,17 +37,21 @@ export type CallRequest = {
  * The caller's end of a call. All four kinds look the same at this level: bytes of messages in
  * both directions, then a status.
  *
- * The call is over for a reader when `responses` has ended *and* `status` has resolved: a status may
- * be known while messages still wait in the queue.
+ * The call is over for a reader when `responses` has ended *and* `status` has resolved: a status
+ * may be known while messages still wait in the queue.
  */
 export interface OutgoingCall {
   /** Sends one message; resolves when there is room for the next, or when the call is over. */
   send(message: Uint8Array): Promise<void>;
   /** Says that no more messages follow. */
   halfClose(): void;
-  /** Resolves with the response headers; with empty ones if the call ended without. Never rejects. */
+  /**
+   * Resolves with the response headers; with empty ones if the call ended without. Never rejects.
+   */
   readonly headers: Promise<CallMetadata>;
-  /** One reader. Ends after the last message whatever the status. Leaving the loop cancels the call. */
+  /**
+   * One reader. Ends after the last message whatever the status. Leaving the loop cancels the call.
+   */
   readonly responses: AsyncIterable<Uint8Array>;
   /** Never rejects. */
   readonly status: Promise<CallStatus>;

@@ -1,4 +1,6 @@
-/** The echo plugin as a process that a kernel launches. Its configuration chooses how it misbehaves. */
+/**
+ * The echo plugin as a process that a kernel launches. Its configuration chooses how it misbehaves.
+ */
 import { definePlugin } from '../../sdk/plugin.ts';
 import { silentLogger } from '../../sdk/ports/logger.ts';
 import { runLaunchedPlugin } from '../../sdk/serve-plugin.ts';

@@ -2,7 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const pollMs = 10;
 
-/** Waits until the condition gives something truthy, and returns it; fails with `what` after that many milliseconds. */
+/**
+ * Waits until the condition gives something truthy, and returns it; fails with `what` after that
+ * many milliseconds.
+ */
 export async function eventually<T>(
   what: string,
   condition: () => T | Promise<T>,

@@ -36,7 +36,10 @@ export function roleChannel(t: ExecutionContext, kernel: Kernel, role: string): 
   return channel;
 }
 
-/** A plugin that serves the echo service; every authenticated role may call it unless told otherwise. */
+/**
+ * A plugin that serves the echo service; every authenticated role may call it unless told
+ * otherwise.
+ */
 export function echoPlugin(
   options: { name?: string; role?: string; exposures?: EchoExposure[]; log?: EchoLog } = {},
 ): Plugin {

@@ -14,7 +14,9 @@ import { tempFolder } from '../../support/temp-folder.ts';
 import { echoPlugin, roleChannel, testKernel } from '../../support/test-kernel.ts';
 import { throwsRpc } from '../../support/throws-rpc.ts';
 
-/** The same semantics are promised on every way to a plugin; a caller cannot tell which it is on. */
+/**
+ * The same semantics are promised on every way to a plugin; a caller cannot tell which it is on.
+ */
 type Way = { name: string; open: (t: ExecutionContext, log: EchoLog) => Promise<Transport> };
 
 const role = 'tester';

@@ -178,7 +178,8 @@ test('sockets: the socket of a dead process is replaced', async (t) => {
   const folder = join(await tempFolder(t), 'run');
   // A killed process leaves its socket: here a child that binds and ends without closing.
   const script = `require('fs').mkdirSync(process.argv[1],{recursive:true});
-    require('net').createServer().listen(process.argv[1]+'/manager.sock',()=>process.kill(process.pid,'SIGKILL'))`;
+    const die = () => process.kill(process.pid, 'SIGKILL');
+    require('net').createServer().listen(process.argv[1] + '/manager.sock', die);`;
   await run(process.execPath, ['-e', script, folder]).catch(() => {});
   t.true((await stat(join(folder, 'manager.sock'))).isSocket());
   const kernel = await testKernel(t, { runFolder: folder, roles: ['manager'] });
@@ -208,7 +209,7 @@ test('sockets: a file in the place of a socket is refused and stays', async (t) 
   t.true((await stat(join(folder, 'manager.sock'))).isFile());
 });
 
-test('sockets: a second kernel in the same folder is refused, and may follow the first', async (t) => {
+test('sockets: a second kernel in one folder is refused, and may follow the first', async (t) => {
   const folder = join(await tempFolder(t), 'run');
   const first = await testKernel(t, { runFolder: folder });
   await first.start();

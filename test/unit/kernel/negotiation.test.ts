@@ -10,7 +10,7 @@ test('negotiate: the highest version that both speak is used', (t) => {
   t.is(negotiate('x', { min: 1, max: 1 }, { min: 1, max: 1 }), 1);
 });
 
-test('negotiate: without a common version both ranges are told, and who has to be updated', async (t) => {
+test('negotiate: without a common version it is told who has to be updated', async (t) => {
   const mismatch = { code: Code.FAILED_PRECONDITION, reason: 'API_VERSION_MISMATCH' };
   const newer = () => negotiate('x', { min: 1, max: 2 }, { min: 3, max: 4 });
   t.regex((await throwsRpc(t, newer, mismatch)).message, /1 to 2.*3 to 4: update the kernel/);

@@ -4,8 +4,12 @@ import test from 'ava';
 import { Reason } from '../../../gen/nfv/kernel/v1/reason_pb.js';
 
 const root = new URL('../../..', import.meta.url).pathname;
-const makers =
-  /(?:invalidArgument|notFound|alreadyExists|failedPrecondition|permissionDenied|unauthenticated|aborted|resourceExhausted|unavailable|unimplemented|internal|dataLoss|deadlineExceeded|cancelled|RpcError\(\s*Code\.\w+,)\(?\s*'([A-Z_]+)'/g;
+const errors = readFileSync(join(root, 'sdk/errors.ts'), 'utf8');
+const names = [...errors.matchAll(/export const (\w+) = maker/g)].map((match) => match[1]);
+const makers = new RegExp(
+  `(?:invalidArgument|${names.join('|')}|RpcError\\(\\s*Code\\.\\w+,)\\(?\\s*'([A-Z_]+)'`,
+  'g',
+);
 
 function reasonsIn(folder: string): string[] {
   return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })

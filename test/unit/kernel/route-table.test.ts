@@ -31,13 +31,13 @@ test('routeTable: a call without a target goes to the only instance', (t) => {
   t.is(route(tableOf(['site-a', 'site']), 'manager'), 'site-a');
 });
 
-test('routeTable: a call without a target goes to the only instance that admits the caller', (t) => {
+test('routeTable: without a target a call goes to the only instance that admits it', (t) => {
   const table = tableOf(['site-a', 'site'], ['broker', 'proxy']);
   t.is(route(table, 'direct'), 'site-a');
   t.is(route(table, 'customer'), 'broker');
 });
 
-test('routeTable: several instances that admit the caller are TARGET_AMBIGUOUS and named', async (t) => {
+test('routeTable: several instances that admit a call are TARGET_AMBIGUOUS and named', async (t) => {
   const table = tableOf(['site-a', 'site'], ['site-b', 'site'], ['broker', 'proxy']);
   const error = await throwsRpc(t, () => route(table, 'direct'), {
     code: Code.INVALID_ARGUMENT,
@@ -59,7 +59,7 @@ test('routeTable: an unknown target is NOT_FOUND and names the known ones', asyn
   t.is(error.metadata.known, 'site-a, site-b');
 });
 
-test('routeTable: a role that no reference point admits is refused, and they are named', async (t) => {
+test('routeTable: a role that no reference point admits is refused with their names', async (t) => {
   const error = await throwsRpc(t, () => route(tableOf(['site-a', 'site']), 'customer'), {
     code: Code.PERMISSION_DENIED,
     reason: 'NOT_EXPOSED',
