@@ -3,8 +3,9 @@ import { openDriver } from './driver.ts';
 import { driverVersion } from './service/information.ts';
 import { tidyLater } from './service/snapshots.ts';
 import { closeExpired } from './snapshots/openings.ts';
+import type { DriverContext } from './state/context.ts';
 
-const expiryCheckMs = 30_000;
+const expiryCheckMs = 10_000;
 
 /** The driver for QEMU: the functional block nfvi. Its machines live on when it ends. */
 export const qemuPlugin = definePlugin({
@@ -14,9 +15,8 @@ export const qemuPlugin = definePlugin({
   start: async (plugin) => {
     const { context, service, close } = await openDriver(plugin);
     const timer = setInterval(() => {
-      closeExpired(context).then(
-        (closed) => closed && tidyLater(context),
-        (error) => context.logger.warn('expired data could not be closed', { error }),
+      look(context).catch((error) =>
+        context.logger.warn('the look after leases and openings failed', { error }),
       );
     }, expiryCheckMs);
     timer.unref();
@@ -29,3 +29,9 @@ export const qemuPlugin = definePlugin({
     };
   },
 });
+
+/** What has to be seen to now and then: openings that expired, leases whose watchdog was killed. */
+async function look(context: DriverContext): Promise<void> {
+  await context.leases.checkKept();
+  if (await closeExpired(context)) tidyLater(context);
+}

@@ -36,6 +36,8 @@ type Waiter = { accepts: (event: QmpEvent) => boolean; resolve: (event: QmpEvent
 
 /** A client of QEMU's machine protocol over a Unix socket. QEMU serves one client per socket. */
 export class QmpClient {
+  /** Told of every event as it comes, besides those who wait for it. */
+  onEvent: (event: QmpEvent) => void = () => {};
   readonly #socket: JsonLineSocket;
   readonly #pending = new Map<number, Pending>();
   readonly #waiters = new Set<Waiter>();
@@ -188,6 +190,7 @@ export class QmpClient {
   }
 
   #receiveEvent(event: QmpEvent): void {
+    this.onEvent(event);
     for (const waiter of this.#waiters) {
       if (!waiter.accepts(event)) continue;
       waiter.resolve(event);

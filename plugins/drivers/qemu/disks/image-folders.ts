@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, mkdir, readFile, rm } from 'node:fs/promises';
+import { access, mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { failedPrecondition, notFound } from '../../../../sdk/errors.ts';
@@ -19,6 +19,7 @@ export type MachineImage = {
 export type DiskImage = { path: string; format: Format; sizeBytes: number; digest: string };
 
 const memoryMibDefault = 128;
+const digestsMax = 256;
 
 /**
  * Finds images by name in the folders that the operator named, and copies what a machine uses into the driver's own
@@ -28,6 +29,8 @@ export class ImageFolders {
   readonly #sources: string[];
   readonly #copies: string;
   readonly #locks = new KeyedLock();
+  /** Digests by path, size and time of change: hashing a large image takes seconds. */
+  readonly #digests = new Map<string, string>();
   constructor(sources: string[], copies: string) {
     this.#sources = sources;
     this.#copies = copies;
@@ -101,7 +104,11 @@ export class ImageFolders {
   }
 
   async #copyOnce(path: string): Promise<{ path: string; digest: string }> {
-    const digest = await digestOf(path);
+    const { size, mtimeMs, ino } = await stat(path);
+    const key = JSON.stringify([path, size, mtimeMs, ino]);
+    const digest = this.#digests.get(key) ?? (await digestOf(path));
+    if (this.#digests.size >= digestsMax) this.#digests.clear();
+    this.#digests.set(key, digest);
     const target = join(this.#copies, digest);
     const exists = await access(target).then(
       () => true,

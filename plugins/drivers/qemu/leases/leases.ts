@@ -71,6 +71,12 @@ export class Leases {
     if (!(await this.files.release(leaseId))) throw leaseExpired(leaseId);
   }
 
+  /** Starts a watchdog when one was killed while leases are in force. To be called now and then. */
+  async checkKept(): Promise<void> {
+    const { inForce } = await this.files.list();
+    if (inForce[0] && !(await this.#ask(inForce[0].leaseId))) await this.#startWatchdog();
+  }
+
   async #arm(leaseId: string): Promise<void> {
     const end = performance.now() + armDeadlineMs;
     let started = false;

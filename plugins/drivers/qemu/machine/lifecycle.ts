@@ -20,7 +20,7 @@ export async function observe(context: DriverContext, computeId: string): Promis
   const machine = context.machine(computeId) ?? (await attachRun(context, compute, compute.run));
   if (!machine) return observe(context, computeId);
   try {
-    return { state: await machine.state(), reason: '' };
+    return await machine.condition();
   } catch (error) {
     if (machine.alive) throw error;
     return { state: 'FAILED', reason: 'QEMU ended by itself' };

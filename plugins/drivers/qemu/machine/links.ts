@@ -1,4 +1,4 @@
-import { mkdir, rename, symlink } from 'node:fs/promises';
+import { mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { Folders } from '../state/folders.ts';
 
@@ -40,6 +40,7 @@ export async function pointLinks(
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const target = relative(folder, join(folders.run(computeId, runNumber), socketName(index)));
     const temporary = join(folder, `${endName(slot)}.${process.pid}.tmp`);
+    await rm(temporary, { force: true });
     await symlink(target, temporary);
     await rename(temporary, join(folder, endName(slot)));
   }

@@ -10,7 +10,9 @@ import {
   isAlive,
   killProcess,
   type ProcessIdentity,
+  runTool,
   spawnDetached,
+  ToolError,
   waitForExit,
 } from '../host/process.ts';
 import type { RunRecord } from '../state/records.ts';
@@ -20,8 +22,12 @@ import { type MachineDescription, machineArguments, runFiles } from './arguments
 const startDeadlineMs = 20_000;
 const adoptDeadlineMs = 5000;
 const quitDeadlineMs = 5000;
+const reserveDeadlineMs = 60_000;
 const logTailBytes = 2000;
 const mebibyte = 1024 * 1024;
+
+const diskFailed =
+  'a disk could not be written: the data folder is full or failing; make room, then unpause';
 
 export type RunState = 'RUNNING' | 'PAUSED';
 
@@ -49,8 +55,14 @@ export class Machine {
 
   /** Asked from QEMU, not remembered. */
   async state(): Promise<RunState> {
+    return (await this.condition()).state;
+  }
+
+  /** The state, and why QEMU brought it about by itself when it did. */
+  async condition(): Promise<{ state: RunState; reason: string }> {
     const { status } = await this.qmp.execute<{ status: string }>('query-status');
-    return status === 'running' ? 'RUNNING' : 'PAUSED';
+    const reason = status === 'io-error' ? diskFailed : '';
+    return { state: status === 'running' ? 'RUNNING' : 'PAUSED', reason };
   }
 
   /** False after a capture until the machine runs on: QEMU must not touch its disks in between. */
@@ -175,12 +187,18 @@ async function connect(
   }
 }
 
-/** The file of guest memory: full of holes, so it takes no more room than the guest touches. */
+/**
+ * The file of guest memory, with all its room reserved: a guest that touches a page for which the disk has none would
+ * die of SIGBUS. Reserved room that was never written still reads, and is copied, as holes.
+ */
 async function prepareMemory(path: string, memoryMib: number): Promise<void> {
+  const bytes = memoryMib * mebibyte;
   const file = await open(path, 'a', 0o600);
+  await file.truncate(bytes).finally(() => file.close());
   try {
-    await file.truncate(memoryMib * mebibyte);
-  } finally {
-    await file.close();
+    await runTool('fallocate', ['--length', String(bytes), path], reserveDeadlineMs);
+  } catch (error) {
+    // A file system that cannot reserve (NFS, ZFS) leaves the guest to the risk; a full one is an error.
+    if (!(error instanceof ToolError && /not supported/.test(error.stderr))) throw error;
   }
 }

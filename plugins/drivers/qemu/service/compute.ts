@@ -25,6 +25,8 @@ import { computeMessage, ownerOf } from './messages.ts';
 
 const gracefulMsDefault = 30_000;
 const gracefulMsMax = 600_000;
+/** How long a guest may stay frozen that was reverted into a pause and is let run. */
+const thawMs = 30_000;
 const memoryMibMin = 64;
 const parameterPattern = /^[a-z0-9_.]+$/;
 /** Goes onto the kernel's command line: no blanks, no quotes. */
@@ -157,8 +159,21 @@ async function unpause(context: DriverContext, computeId: string, state: string)
   if (await context.leases.find(computeId, 'hold')) {
     throw wrongState(computeId, 'held', 'PAUSED without a hold: release the hold instead');
   }
-  context.update(computeId, { wanted: 'RUNNING' });
-  await context.machine(computeId)!.resume();
+  const machine = context.machine(computeId)!;
+  if (context.compute(computeId).frozen) {
+    // Its memory was loaded frozen: from the moment it runs, a deadline sees to the thaw.
+    await context.leases.take({
+      kind: 'freeze',
+      computeId,
+      runFolder: machine.folder,
+      uuid: machine.uuid,
+      durationMs: thawMs,
+      resume: false,
+      thaw: true,
+    });
+  }
+  context.update(computeId, { wanted: 'RUNNING', frozen: false });
+  await machine.resume();
 }
 
 /** Somebody copies the disks: they must stand still. */

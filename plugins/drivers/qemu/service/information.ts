@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { CapabilityName, type DriverService } from '../../../../gen/nfv/driver/v1/driver_pb.js';
 import type { Handlers } from '../../../../sdk/server.ts';
 import type { Probe } from '../machine/hypervisor.ts';
@@ -21,8 +21,7 @@ export function informationHandlers(context: DriverContext): InformationHandlers
       ...('hypervisor' in context.probe
         ? { compatibility: stampMessage(context.probe.hypervisor) }
         : {}),
-      // Changes with the host, not with its boot.
-      hostId: readFileSync('/etc/machine-id', { encoding: 'utf8', flag: 'r' }).trim(),
+      hostId: hostname(),
     }),
     async *watchCapabilities(_, { signal }) {
       yield { capabilities: capabilitiesOf(context.probe) };

@@ -195,13 +195,13 @@ async function switchDisks(
   switches: Switch[],
 ): Promise<void> {
   if (switches.length === 0) return;
-  for (const { active } of switches) {
-    const layer = { nodeName: nodeName(active.layerId), path: context.folders.layer(active) };
-    await machine.qmp.execute('blockdev-add', layerOptions({ ...layer, format: 'qcow2' }, [], 0));
-  }
-  switchRecords(context, switches);
-  await failpoint('qemu.capture.switching');
   try {
+    for (const { active } of switches) {
+      const layer = { nodeName: nodeName(active.layerId), path: context.folders.layer(active) };
+      await machine.qmp.execute('blockdev-add', layerOptions({ ...layer, format: 'qcow2' }, [], 0));
+    }
+    switchRecords(context, switches);
+    await failpoint('qemu.capture.switching');
     await machine.qmp.execute('transaction', {
       actions: switches.map(({ frozen, active }) => ({
         type: 'blockdev-snapshot',
@@ -209,8 +209,23 @@ async function switchDisks(
       })),
     });
   } catch (error) {
-    if (machine.alive && !machine.qmp.closed) await reconcileLayers(context, machine, switches);
+    if (machine.alive && !machine.qmp.closed) await undoSwitch(context, machine, switches);
     throw error;
+  }
+}
+
+/** The transaction is all or nothing: after its failure the new layers are nodes that nothing uses. */
+async function undoSwitch(
+  context: DriverContext,
+  machine: Machine,
+  switches: Switch[],
+): Promise<void> {
+  await reconcileLayers(context, machine, switches);
+  for (const { active } of switches) {
+    // Refused for a node that was never added, or that is in use after all: both are fine.
+    await machine.qmp
+      .execute('blockdev-del', { 'node-name': nodeName(active.layerId) })
+      .catch(() => {});
   }
 }
 

@@ -195,7 +195,8 @@ async function revertWarm(
       run: identified,
       lastRun: run.number,
       wanted: goal === 'PAUSED' ? 'PAUSED' : 'RUNNING',
-      frozen: snapshot.quiesced,
+      // A paused machine has no lease: its file systems are seen to when it is let run.
+      frozen: snapshot.quiesced && goal === 'PAUSED',
     });
   } catch (error) {
     machine?.qmp.close();
@@ -331,7 +332,16 @@ async function letRun(
   leases: LeaseFile[],
 ): Promise<void> {
   await machine.resume();
-  if (leases.some(({ thaw }) => thaw)) await machine.thaw(thawDeadlineMs);
-  context.update(computeId, { frozen: false });
-  for (const { leaseId } of leases) await context.leases.files.release(leaseId);
+  for (const { leaseId, thaw } of leases) {
+    try {
+      if (thaw) await machine.thaw(thawDeadlineMs);
+      await context.leases.files.release(leaseId);
+    } catch (error) {
+      // The instance is at the snapshot and runs: an agent that is slow to thaw is the watchdog's business now.
+      context.logger.warn('a reverted guest does not thaw; the watchdog goes on', {
+        computeId,
+        error,
+      });
+    }
+  }
 }

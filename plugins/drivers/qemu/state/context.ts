@@ -16,6 +16,7 @@ import { Store } from './store.ts';
 
 const exitDeadlineMs = 5000;
 const logTailCharacters = 400;
+const stateEvents = new Set(['STOP', 'RESUME', 'SHUTDOWN', 'RESET', 'BLOCK_IO_ERROR']);
 /** Calls remembered for each compute resource, so that a repeat after a crash finds its first outcome. */
 const callsKeptMax = 64;
 
@@ -93,6 +94,10 @@ export class DriverContext {
   attach(computeId: string, machine: Machine): void {
     this.#machines.set(computeId, machine);
     machine.qmp.onClose(() => void this.#lost(computeId, machine));
+    // Also the watchdog and the guest itself change the state.
+    machine.qmp.onEvent = ({ event }) => {
+      if (stateEvents.has(event)) this.changed(computeId);
+    };
     this.changed(computeId);
   }
 
