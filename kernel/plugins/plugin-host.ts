@@ -17,6 +17,7 @@ import type { Listeners } from '../listeners/listeners.ts';
 import { PluginPlacement, PluginState, type Registry } from '../registry.ts';
 import type { Dispatcher } from '../routing/dispatcher.ts';
 import type { RouteTable } from '../routing/route-table.ts';
+import { draining } from '../routing/running-calls.ts';
 import type { Connector } from './connector.ts';
 import { InProcessPlugin } from './in-process-plugin.ts';
 import { RemotePlugin } from './remote-plugin.ts';
@@ -61,6 +62,7 @@ export class PluginHost {
   readonly #parts: HostParts;
   readonly #managed: Managed[] = [];
   readonly #started: Managed[] = [];
+  #stopping = false;
 
   constructor(parts: HostParts) {
     this.#parts = parts;
@@ -111,6 +113,8 @@ export class PluginHost {
   async startAll(): Promise<void> {
     for (const managed of dependencyOrder(this.#managed)) {
       if (this.#started.includes(managed)) continue;
+      // The kernel may be told to stop while it starts.
+      if (this.#stopping) throw draining();
       // Also one whose start fails halfway has to be stopped.
       this.#started.push(managed);
       await mkdir(this.#dataFolder(managed.instanceId), { recursive: true, mode: 0o700 });
@@ -121,6 +125,7 @@ export class PluginHost {
   /** Stops all, the last started first; each may take that long. Never rejects. */
   async stopAll(graceMs: number): Promise<void> {
     const { registry } = this.#parts;
+    this.#stopping = true;
     for (const managed of this.#started.splice(0).reverse()) {
       const failed = registry.state(managed.instanceId) === PluginState.FAILED;
       const reason = 'the kernel stops';

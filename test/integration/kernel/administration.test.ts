@@ -196,6 +196,33 @@ test('plugins: one that does not start fails the kernel, and the others stop', a
   t.true(stopped);
 });
 
+test('plugins: a kernel told to stop while it starts does not start the rest', async (t) => {
+  let started = false;
+  const kernel = await testKernel(t);
+  const stopping = definePlugin({
+    ...{ name: 'stopping', role: 'stopping', version: '1' },
+    start: async () => {
+      void kernel.drain(0);
+      await eventually(
+        'the stop has begun',
+        () => kernel.plugins()[0]?.state !== PluginState.STARTING,
+      );
+      return { services: [] };
+    },
+  });
+  const late = definePlugin({
+    ...{ name: 'late', role: 'late', version: '1', dependsOn: ['stopping'] },
+    start: async () => {
+      started = true;
+      return { services: [] };
+    },
+  });
+  await kernel.add(stopping);
+  await kernel.add(late);
+  await throwsRpc(t, kernel.start(), { code: Code.UNAVAILABLE, reason: 'KERNEL_DRAINING' });
+  t.false(started);
+});
+
 test('plugins: two with one instance id are refused', async (t) => {
   await throwsRpc(t, startedKernel(t, echoPlugin(), echoPlugin()), {
     code: Code.ALREADY_EXISTS,

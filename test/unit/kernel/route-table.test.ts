@@ -37,7 +37,7 @@ test('routeTable: without a target a call goes to the only instance that admits 
   t.is(route(table, 'customer'), 'broker');
 });
 
-test('routeTable: several instances that admit a call are TARGET_AMBIGUOUS and named', async (t) => {
+test('routeTable: several that admit a call are TARGET_AMBIGUOUS and named', async (t) => {
   const table = tableOf(['site-a', 'site'], ['site-b', 'site'], ['broker', 'proxy']);
   const error = await throwsRpc(t, () => route(table, 'direct'), {
     code: Code.INVALID_ARGUMENT,
