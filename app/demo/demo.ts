@@ -9,7 +9,7 @@ import type { VnfSnapshotPkgInfo } from '../../gen/nfv/vnf_snapshot_package/v1/v
 import { ConsistencyPolicy, SnapshotType } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import type { SiteConfiguration } from '../configuration.ts';
 import { type DiskDigests, presentDigests, snapshotDigests } from './digests.ts';
-import { broken, components } from './invariant.ts';
+import { broken, components, describe } from './invariant.ts';
 import { Lab, type Print } from './lab.ts';
 import { Site } from './site.ts';
 import type { ComponentStates, VnfAgent } from './vnf-agent.ts';
@@ -112,8 +112,9 @@ function firstSite(options: DemoOptions, folder: string) {
       const { gateway } = components(await agent.states());
       await untilCounter(agent, gateway.counter + trafficCount);
     }
-    await agent.askAll('wreck');
-    print(`\nwrecked on purpose: ${broken(await agent.states()) ?? 'nothing is broken?'}`);
+    const wrecked = await agent.askAll('wreck');
+    print(`\nwrecked on purpose: ${describe(wrecked)}`);
+    if (broken(wrecked) === undefined) throw new Error('wrecking the VNF broke nothing');
     const { lifecycleOperationOccurrenceId } = await lab.lcm.operateVnf({
       vnfInstanceId: vnf.id,
       changeStateTo: VnfState.STOPPED,
@@ -199,7 +200,10 @@ function secondSite(options: DemoOptions, folder: string, packed: Packed[], mome
       changeStateTo: VnfState.STARTED,
     });
     await lab.follow(started.lifecycleOperationOccurrenceId);
-    const states = agent.handled.at(-1)?.states ?? (await agent.states());
+    // They were captured prepared, so they stand still, and what they say is what was in memory.
+    const states = await agent.states();
+    options.print(`\nafter the revert: ${describe(states)}`);
+    await agent.askAll('resume');
     const { gateway } = components(states);
     // Components that do not fit together may not move on; then what they say is the finding.
     const later = broken(states)

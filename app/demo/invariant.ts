@@ -30,3 +30,10 @@ export function broken(states: ComponentStates): string | undefined {
     return `the gateway issued ${issued}, the database recorded ${recorded}`;
   return undefined;
 }
+
+/** The numbers of both components in a few words. */
+export function describe(states: ComponentStates): string {
+  const { gateway, database } = components(states);
+  const found = broken(states);
+  return `the gateway holds ${gateway.counter}, the database ${database.counter}${found ? `: ${found}` : ''}`;
+}
