@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import { RpcError } from '../sdk/errors.ts';
+import { type ConnectOptions, withConnection } from './connection.ts';
 import { exitCode, exitCodeOf } from './exit-codes.ts';
 import { printJson } from './output.ts';
-import { type ConnectOptions, Session, withConnection } from './session.ts';
+import type { Session } from './session.ts';
 
 export type CommonOptions = ConnectOptions & { json?: boolean };
 
@@ -31,6 +32,8 @@ export function clientAction<Options extends CommonOptions>(
   return async (...parameters: unknown[]) => {
     const options = parameters.at(-2) as Options;
     const rest = parameters.slice(0, -2) as string[];
+    // Loaded here: the gRPC stack would cost the commands that need no server time and 20 MiB.
+    const { Session } = await import('./session.ts');
     const session = new Session(options);
     await guarded(options, () => body(session, options, ...rest)).finally(() => session.close());
   };

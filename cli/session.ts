@@ -1,23 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import type { DescService } from '@bufbuild/protobuf';
-import type { Command } from 'commander';
 import { type Client, createClient } from '../sdk/client.ts';
 import { invalidArgument } from '../sdk/errors.ts';
 import { type GrpcChannel, openChannel } from '../sdk/transport/grpc-channel.ts';
-
-/** Where `mano serve` keeps its data when nothing else is said. */
-export const defaultDataFolder = join(process.env.HOME ?? '.', '.local/share/micromano');
-
-export type ConnectOptions = { data?: string; connect?: string; certs?: string };
-
-/** Adds the options that say which Micromano a command talks to. */
-export function withConnection(command: Command): Command {
-  return command
-    .option('--data <dir>', 'data folder of a Micromano on this machine (env MANO_DATA)')
-    .option('--connect <host:port>', 'address of a Micromano on the network (env MANO_CONNECT)')
-    .option('--certs <dir>', 'folder of certificates, <data>/pki of the server, for --connect');
-}
+import { type ConnectOptions, defaultDataFolder } from './connection.ts';
 
 /** Clients of one command. Each role has a channel of its own: a local socket, or a certificate, is one role. */
 export class Session {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { localAction } from '../action.ts';
-import { defaultDataFolder } from '../session.ts';
+import { defaultDataFolder } from '../connection.ts';
 
 type ServeOptions = {
   data: string;
