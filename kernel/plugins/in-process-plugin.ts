@@ -4,6 +4,7 @@ import type { Plugin, PluginContext, RunningPlugin } from '../../sdk/plugin.ts';
 import type { Logger } from '../../sdk/ports/logger.ts';
 import { parseMethodPath } from '../../sdk/services.ts';
 import type { ByteHandler, CallStatus, IncomingCall } from '../../sdk/transport/transport.ts';
+import { draining } from '../routing/running-calls.ts';
 
 /** A plugin in this process: calls to it are dispatched without a socket. */
 export class InProcessPlugin {
@@ -39,6 +40,11 @@ export class InProcessPlugin {
         { instance_id: instanceId },
         { cause: thrown },
       );
+    }
+    if (this.#stopping.signal.aborted) {
+      // It was told to stop before there was anything to stop.
+      await this.#running.stop?.();
+      throw draining();
     }
     const services = new Map<string, DescService>();
     for (const { service, handle } of this.#running.services) {

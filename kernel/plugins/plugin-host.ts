@@ -148,6 +148,7 @@ export class PluginHost {
         services: [...services.keys()],
       });
     } catch (thrown) {
+      if (this.#stopping) throw thrown;
       registry.update(instanceId, { state: PluginState.FAILED, reason: (thrown as Error).message });
       logger.error('a plugin did not start', { plugin: instanceId, error: thrown });
       throw thrown;

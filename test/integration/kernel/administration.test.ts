@@ -198,6 +198,7 @@ test('plugins: one that does not start fails the kernel, and the others stop', a
 
 test('plugins: a kernel told to stop while it starts does not start the rest', async (t) => {
   let started = false;
+  const stopped = false;
   const kernel = await testKernel(t);
   const stopping = definePlugin({
     ...{ name: 'stopping', role: 'stopping', version: '1' },
@@ -221,6 +222,7 @@ test('plugins: a kernel told to stop while it starts does not start the rest', a
   await kernel.add(late);
   await throwsRpc(t, kernel.start(), { code: Code.UNAVAILABLE, reason: 'KERNEL_DRAINING' });
   t.false(started);
+  t.true(stopped);
 });
 
 test('plugins: two with one instance id are refused', async (t) => {
