@@ -198,7 +198,7 @@ test('plugins: one that does not start fails the kernel, and the others stop', a
 
 test('plugins: a kernel told to stop while it starts does not start the rest', async (t) => {
   let started = false;
-  const stopped = false;
+  let stopped = false;
   const kernel = await testKernel(t);
   const stopping = definePlugin({
     ...{ name: 'stopping', role: 'stopping', version: '1' },
@@ -208,7 +208,12 @@ test('plugins: a kernel told to stop while it starts does not start the rest', a
         'the stop has begun',
         () => kernel.plugins()[0]?.state !== PluginState.STARTING,
       );
-      return { services: [] };
+      return {
+        services: [],
+        stop: async () => {
+          stopped = true;
+        },
+      };
     },
   });
   const late = definePlugin({
