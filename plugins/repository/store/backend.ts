@@ -26,6 +26,10 @@ export interface Backend {
   listAreas(): Promise<string[]>;
   /** From the moment this returns nothing can be published from the area; then its content is removed. */
   takeAwayArea(areaId: string): Promise<void>;
+  /** Keeps some space back, as far as there is room, so that a full store can still be read and freed. */
+  keepReserve(): Promise<void>;
+  /** Gives that space up; false when there was none. */
+  releaseReserve(): Promise<boolean>;
   /** Removes what was left by a process that died while it made or removed an area more than `ageMs` ago. */
   removeLeftovers(nowMs: number, ageMs: number): Promise<void>;
 }
@@ -63,6 +67,8 @@ export interface StagedObject {
   sync(): Promise<void>;
   /** Makes all of it durable and ends writing. */
   finish(): Promise<void>;
+  /** Removes what was written, in any state before it is published. */
+  discard(): Promise<void>;
   /** Reads back the whole object, whatever its state. */
   readBack(): Promise<Uint8Array>;
 }

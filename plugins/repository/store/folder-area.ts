@@ -128,6 +128,11 @@ class FolderStagedObject implements StagedObject {
     await handle?.close();
   }
 
+  async discard(): Promise<void> {
+    await this.abandon();
+    await onPath(this.path, () => rm(this.path, { force: true }));
+  }
+
   async readBack(): Promise<Uint8Array> {
     return await onPath(this.path, async () => {
       const handle = await open(this.path, 'r');

@@ -1,10 +1,12 @@
 import { mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { isRpcError } from '../../../sdk/errors.ts';
 import type { Area, Backend, OpenedFile } from './backend.ts';
 import { objectDamaged } from './faults.ts';
 import { FolderArea, syncFolder } from './folder-area.ts';
 import { hasCode, onPath, toStoreError } from './folder-errors.ts';
-import { prefixes } from './object-names.ts';
+import { reserveBytes } from './limits.ts';
+import { prefixes, reserveName } from './object-names.ts';
 
 const temporary = 'tmp';
 const newPrefix = '.new-';
@@ -26,6 +28,7 @@ export class FolderBackend implements Backend {
       const path = join(this.root, prefix);
       await onPath(path, () => mkdir(path, { recursive: true }));
     }
+    await this.keepReserve();
     await syncFolder(this.root);
     if (first !== undefined) await syncFolder(dirname(first));
   }
@@ -116,6 +119,22 @@ export class FolderBackend implements Backend {
     if (taken) await onPath(dead, () => rm(dead, { recursive: true, force: true }));
   }
 
+  async keepReserve(): Promise<void> {
+    if ((await this.size(reserveName)) === reserveBytes) return;
+    const path = this.path(reserveName);
+    try {
+      await onPath(path, () => writeReserve(path), reserveBytes);
+    } catch (error) {
+      // Less than the reserve is free: then there is none until somebody makes room.
+      await this.delete(reserveName);
+      if (!isRpcError(error, 'STORE_FULL')) throw error;
+    }
+  }
+
+  async releaseReserve(): Promise<boolean> {
+    return await this.delete(reserveName);
+  }
+
   async removeLeftovers(nowMs: number, ageMs: number): Promise<void> {
     for (const name of await this.listTemporary()) {
       const path = this.temporaryPath(name);
@@ -133,6 +152,16 @@ export class FolderBackend implements Backend {
 
   private temporaryPath(name: string): string {
     return join(this.root, temporary, name);
+  }
+}
+
+async function writeReserve(path: string): Promise<void> {
+  const handle = await open(path, 'w', 0o644);
+  try {
+    await handle.writeFile(new Uint8Array(reserveBytes));
+    await handle.sync();
+  } finally {
+    await handle.close();
   }
 }
 

@@ -35,6 +35,27 @@ export async function rewriteSegments(
     blocks: new SegmentStream(lease.area, content.blocks, random, segmentBytesMax),
     pages: new SegmentStream(lease.area, content.pages, random, segmentBytesMax),
   };
+  try {
+    await copyAll(context, lease, marked, segmentIds, streams, result);
+    const sealed = [...(await streams.blocks.finish()), ...(await streams.pages.finish())];
+    await publishSegments(lease.area, sealed);
+    return result;
+  } catch (error) {
+    // The space may be needed for what comes next.
+    await streams.blocks.discard();
+    await streams.pages.discard();
+    throw error;
+  }
+}
+
+async function copyAll(
+  context: StoreContext,
+  lease: Lease,
+  marked: Marked,
+  segmentIds: ReadonlySet<string>,
+  streams: Streams,
+  result: Rewritten,
+): Promise<void> {
   for await (const { segment, base, entries } of marked.catalog.index.contents()) {
     if (!segmentIds.has(segment.id)) continue;
     const live: Entry[] = [];
@@ -47,9 +68,6 @@ export async function rewriteSegments(
     if (error === undefined) result.replaced.push(segment.id);
     else result.damaged.push({ segmentId: segment.id, error });
   }
-  const sealed = [...(await streams.blocks.finish()), ...(await streams.pages.finish())];
-  await publishSegments(lease.area, sealed);
-  return result;
 }
 
 type Streams = { blocks: SegmentStream; pages: SegmentStream };

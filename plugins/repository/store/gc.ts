@@ -1,10 +1,10 @@
 /** Garbage collection beside running writers; docs/storage-format.md section 7. */
-import { failedPrecondition, invalidArgument } from '../../../sdk/errors.ts';
+import { failedPrecondition, invalidArgument, isRpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
 import type { Backend } from './backend.ts';
 import { formatFramed } from './framed-text.ts';
 import { type Marked, mark, type SegmentUse } from './gc-mark.ts';
-import { rewriteSegments } from './gc-rewrite.ts';
+import { type Rewritten, rewriteSegments } from './gc-rewrite.ts';
 import { type Lease, type LeaseRecord, sweepLeases } from './lease.ts';
 import { rewriteThresholdDefault } from './limits.ts';
 import {
@@ -43,6 +43,8 @@ export type GcReport = {
   blockedBy: { id: string; kind: string; host: string; pid: number; startedAt: string }[];
   /** Segments that could not be rewritten, and why. */
   damaged: { segmentId: string; problem: string }[];
+  /** Why nothing was rewritten although it was due. */
+  rewriteProblem?: string;
 };
 
 /**
@@ -120,7 +122,7 @@ class Collection {
       const dead = fresh.filter(({ liveEntries }) => liveEntries === 0);
       const worn = fresh.filter((use) => use.liveEntries > 0 && wear(use) >= rewriteThreshold);
       const ids = new Set(worn.map(({ segment }) => segment.id));
-      const rewritten = await rewriteSegments(this.context, this.lease, marked, ids);
+      const rewritten = await this.rewrite(marked, ids);
       this.report.copiedBytes = rewritten.copiedBytes;
       this.report.rewrittenSegments = rewritten.replaced.length;
       this.report.damaged = rewritten.damaged.map(({ segmentId, error }) => {
@@ -133,6 +135,18 @@ class Collection {
       return all.slice(0, markerSegmentsMax);
     } finally {
       await marked.catalog.close();
+    }
+  }
+
+  // Copying needs space. Where there is none, first what is dead goes, and the next run copies.
+  private async rewrite(marked: Marked, ids: ReadonlySet<string>): Promise<Rewritten> {
+    try {
+      return await rewriteSegments(this.context, this.lease, marked, ids);
+    } catch (error) {
+      if (!isRpcError(error, 'STORE_FULL')) throw error;
+      await this.backend.releaseReserve();
+      this.report.rewriteProblem = error.message;
+      return { replaced: [], copiedBytes: 0, damaged: [] };
     }
   }
 

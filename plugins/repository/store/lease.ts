@@ -40,7 +40,7 @@ export class Lease {
     const holder = await ownIdentity();
     const startedAt = context.clock.now().toISOString();
     const record: LeaseRecord = { id, kind, holder, startedAt, expiresAt: expiry(context) };
-    const area = await context.backend.createArea(id, formatFramed('lease', record));
+    const area = await createArea(context.backend, record);
     const lease = new Lease(context, record, area);
     lease.renewal = lease.renewUntilEnd();
     return lease;
@@ -79,6 +79,18 @@ export class Lease {
         if (isRpcError(error, 'LEASE_LOST')) return this.lost.abort(error);
       }
     }
+  }
+}
+
+// Reading and collecting must go on when the store is full, else it could never be freed.
+async function createArea(backend: Backend, record: LeaseRecord): Promise<Area> {
+  const bytes = formatFramed('lease', record);
+  try {
+    return await backend.createArea(record.id, bytes);
+  } catch (error) {
+    const mayUseReserve = record.kind !== 'write' && isRpcError(error, 'STORE_FULL');
+    if (!mayUseReserve || !(await backend.releaseReserve())) throw error;
+    return await backend.createArea(record.id, bytes);
   }
 }
 

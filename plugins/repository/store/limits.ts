@@ -31,6 +31,9 @@ export const nameBytesMax = 255;
 export const titleBytesMax = 256;
 export const roleBytesMax = 64;
 
+/** Space kept back for leases and markers when everything else is full: dozens of them fit. */
+export const reserveBytes = 256 * 1024;
+
 /** How long a lease lasts without renewal, in milliseconds; long enough for a stalled disk. */
 export const leaseTermMs = 5 * 60 * 1000;
 /** How much the clocks of two machines that share a repository may differ, in milliseconds. */

@@ -1,5 +1,7 @@
 /** Names of the objects of a repository; see docs/storage-format.md section 2. */
 export const configName = 'repository.config';
+/** Ballast; see docs/storage-format.md 2.7. */
+export const reserveName = 'repository.reserve';
 export const packagesPrefix = 'packages/';
 export const segmentsPrefix = 'segments/';
 export const indexesPrefix = 'indexes/';

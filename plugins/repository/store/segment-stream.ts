@@ -110,6 +110,17 @@ export class SegmentStream {
     return this.sealed;
   }
 
+  /** Removes everything written so far. */
+  async discard(): Promise<void> {
+    await this.sealing.catch(() => undefined);
+    await this.syncing?.catch(() => undefined);
+    await this.current?.staged.discard();
+    for (const { segment, index } of this.sealed) {
+      await segment.discard();
+      await index.discard();
+    }
+  }
+
   private hasInCurrent(kind: EntryKind, id: Uint8Array): boolean {
     const now = this.current;
     if (now === undefined) return false;

@@ -220,7 +220,9 @@ export class Store {
 
   /** Frees what no package needs. GC_RUNNING (FAILED_PRECONDITION), REPOSITORY_DAMAGED (DATA_LOSS). */
   async gc(options: GcOptions = {}): Promise<GcReport> {
-    return await this.withLease('gc', (lease) => collectGarbage(this.context, lease, options));
+    return await this.withLease('gc', (lease) =>
+      collectGarbage(this.context, lease, options),
+    ).finally(() => this.context.backend.keepReserve());
   }
 
   /** Closes files. No operation may be in progress. */

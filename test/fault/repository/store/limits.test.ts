@@ -38,7 +38,7 @@ async function smallFileSystem(
 }
 
 test('store: without space a pack is STORE_FULL with path and bytes, and leaves nothing behind', async (t) => {
-  const folder = await smallFileSystem(t, 4 * 1024 * 1024);
+  const folder = await smallFileSystem(t, 4.5 * 1024 * 1024);
   if (folder === undefined) return;
   const store = await openStore(t, join(folder, 'repository'));
   const small = noise(10 * blockSize, 'small');
@@ -57,7 +57,7 @@ test('store: without space a pack is STORE_FULL with path and bytes, and leaves 
 });
 
 test('store: at whatever byte the space ends, a pack is either done or gone', async (t) => {
-  const folder = await smallFileSystem(t, 3 * 1024 * 1024);
+  const folder = await smallFileSystem(t, 3.25 * 1024 * 1024);
   if (folder === undefined) return;
   const store = await openStore(t, join(folder, 'repository'), { segmentBytesMax: 500_000 });
   const source = () => new MemorySource(noise(20 * blockSize, 'image'));
@@ -89,6 +89,29 @@ test('store: at whatever byte the space ends, a pack is either done or gone', as
     await store.gc();
   }
   t.true(full > 0 && done > 0, `${full} full, ${done} done`);
+});
+
+test('store: a full one can still be read, and freed by deleting and collecting', async (t) => {
+  const folder = await smallFileSystem(t, 6 * 1024 * 1024);
+  if (folder === undefined) return;
+  const store = await openStore(t, join(folder, 'repository'));
+  const image = noise(40 * blockSize, 'image');
+  const kept = image.slice(0, 5 * blockSize);
+  await store.pack([{ name: 'd', source: new MemorySource(image) }], { packageId: 'p1' });
+  await store.pack([{ name: 'd', source: new MemorySource(kept) }], { packageId: 'p2' });
+  const ballast = await open(join(folder, 'ballast'), 'w');
+  t.teardown(() => ballast.close());
+  await t.throwsAsync(ballast.writeFile(new Uint8Array(6 * 1024 * 1024)), { code: 'ENOSPC' });
+  sameBytes(t, (await unpackBytes(store, 'p1', 'd')).bytes, image);
+  await store.delete('p1');
+  // No room for copies yet; the pages of the deleted package go.
+  const first = await store.gc();
+  t.is(first.deletedSegments, 1);
+  t.regex(first.rewriteProblem!, /no space/);
+  await ballast.truncate(0);
+  t.like(await store.gc(), { rewrittenSegments: 1, deletedSegments: 1 });
+  t.true((await store.verify()).isWhole);
+  t.true((await readdir(store.folder)).includes('repository.reserve'));
 });
 
 for (const sizeGib of [4, 20]) {

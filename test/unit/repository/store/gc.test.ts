@@ -15,6 +15,17 @@ import {
   unpackBytes,
 } from './support.ts';
 
+/** A source that stops at the first read, when the writer has seen what is stored, until the gate opens. */
+class SlowSource extends MemorySource {
+  readonly gate = Promise.withResolvers<void>();
+  readonly begun = Promise.withResolvers<void>();
+  override async read(offset: number, target: Uint8Array): Promise<void> {
+    this.begun.resolve();
+    await this.gate.promise;
+    await super.read(offset, target);
+  }
+}
+
 async function count(store: Store, folder: string): Promise<number> {
   return (await readdir(join(store.folder, folder))).length;
 }
@@ -100,23 +111,14 @@ test('gc: garbage that a running writer may share is quarantined, then released 
   const bytes = noise(10 * blockSize, 'a');
   await store.pack([{ name: 'd', source: new MemorySource(bytes) }], { packageId: 'p1' });
   await store.delete('p1');
-  // A source that stops in the middle, after the writer has seen what is stored.
-  const gate = Promise.withResolvers<void>();
-  const begun = Promise.withResolvers<void>();
-  class SlowSource extends MemorySource {
-    override async read(offset: number, target: Uint8Array): Promise<void> {
-      begun.resolve();
-      await gate.promise;
-      await super.read(offset, target);
-    }
-  }
-  const writing = store.pack([{ name: 'd', source: new SlowSource(bytes) }], { packageId: 'p2' });
-  await begun.promise;
+  const source = new SlowSource(bytes);
+  const writing = store.pack([{ name: 'd', source }], { packageId: 'p2' });
+  await source.begun.promise;
   const other = await openStore(t, store.folder);
   const during = await other.gc();
   t.like(during, { deletedSegments: 0, waitingSegments: 2 });
   t.is(during.blockedBy[0]!.kind, 'write');
-  gate.resolve();
+  source.gate.resolve();
   const { images } = await writing;
   t.is(images[0]!.newBlocks, 0, 'the writer shared what was garbage when it began');
   t.like(await other.gc(), { deletedSegments: 0, waitingSegments: 0 });
@@ -140,6 +142,29 @@ test('gc: a writer that begins after the quarantine stores again instead of shar
   await reader.close();
   t.like(await store.gc(), { deletedSegments: 2 });
   sameBytes(t, (await unpackBytes(store, 'p2', 'd')).bytes, bytes);
+});
+
+test('gc: a parent that is deleted while its child is packed stays for the child', async (t) => {
+  const store = await temporaryStore(t);
+  const bytes = noise(10 * blockSize, 'a');
+  await store.pack([{ name: 'd', source: new MemorySource(bytes) }], { packageId: 'p1' });
+  const next = new Uint8Array(bytes);
+  next[0]! ^= 1;
+  const source = new SlowSource(next);
+  const writing = store.pack([{ name: 'd', source }], { packageId: 'p2', parent: 'p1' });
+  await source.begun.promise;
+  await store.delete('p1');
+  const other = await openStore(t, store.folder);
+  t.like(
+    await other.gc(),
+    { deletedSegments: 0, waitingSegments: 0 },
+    'the writer pins its parent',
+  );
+  source.gate.resolve();
+  t.is((await writing).images[0]!.newBlocks, 1);
+  await other.gc();
+  t.true((await other.verify()).isWhole);
+  sameBytes(t, (await unpackBytes(other, 'p2', 'd')).bytes, next);
 });
 
 test('gc: a second collection beside the first is GC_RUNNING', async (t) => {
@@ -170,23 +195,14 @@ test('lease: a writer whose lease expired cannot publish', async (t) => {
   let shiftMs = 0;
   const clock = { ...systemClock, now: () => new Date(Date.now() + shiftMs) };
   const store = await temporaryStore(t);
-  const gate = Promise.withResolvers<void>();
-  const begun = Promise.withResolvers<void>();
-  class SlowSource extends MemorySource {
-    override async read(offset: number, target: Uint8Array): Promise<void> {
-      begun.resolve();
-      await gate.promise;
-      await super.read(offset, target);
-    }
-  }
   const source = new SlowSource(noise(3 * blockSize, 'a'));
   const writing = store.pack([{ name: 'd', source }], { packageId: 'p1' });
-  await begun.promise;
+  await source.begun.promise;
   t.is(await count(store, 'tmp'), 1);
   shiftMs = 10 * 60 * 1000;
   await openStore(t, store.folder, { clock });
   t.is(await count(store, 'tmp'), 0, 'the next open took the lease away');
-  gate.resolve();
+  source.gate.resolve();
   await throwsReason(t, () => writing, 'LEASE_LOST');
   t.deepEqual((await store.list()).packages, []);
   t.is(await count(store, 'segments'), 0);
