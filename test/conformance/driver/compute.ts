@@ -79,6 +79,7 @@ export const computeChecks: readonly Check[] = [
       const { generation } = await assertAlive(kit, guest);
       const paused = await operate(kit, guest, ComputeOperation.PAUSE);
       assert.equal(paused.state, ComputeState.PAUSED);
+      await assertState(kit, guest, ComputeState.PAUSED);
       await assertSilent(kit, guest);
       await fails(
         operate(kit, guest, ComputeOperation.START),
@@ -87,6 +88,7 @@ export const computeChecks: readonly Check[] = [
       );
       const resumed = await operate(kit, guest, ComputeOperation.UNPAUSE);
       assert.equal(resumed.state, ComputeState.RUNNING);
+      await assertState(kit, guest, ComputeState.RUNNING);
       assert.equal(
         (await assertAlive(kit, guest)).generation,
         generation,
@@ -94,6 +96,7 @@ export const computeChecks: readonly Check[] = [
       );
       const stopped = await operate(kit, guest, ComputeOperation.STOP_FORCEFUL);
       assert.equal(stopped.state, ComputeState.STOPPED);
+      await assertState(kit, guest, ComputeState.STOPPED);
       await operate(kit, guest, ComputeOperation.START);
       assert.notEqual((await booted(kit, guest)).generation, generation, 'it booted anew');
     },

@@ -36,6 +36,12 @@ async function listed(kit: Kit, computeId: string): Promise<string[]> {
 export const snapshotChecks: readonly Check[] = [
   {
     title:
+      'snapshot §CreateInstanceSnapshot: every technique that is claimed works and is recorded',
+    needs: [CapabilityName.COMPUTE, CapabilityName.VNF_CHANNEL],
+    run: claimedTechniques,
+  },
+  {
+    title:
       'snapshot §CreateInstanceSnapshot: a warm snapshot has memory, devices and all disks, and says how and when',
     needs: warm,
     async run(kit) {
@@ -237,6 +243,35 @@ export const snapshotChecks: readonly Check[] = [
     run: deleteTheMiddle,
   },
 ];
+
+type Techniques = { memoryTechnique?: MemoryTechnique; diskTechnique?: DiskTechnique };
+
+const techniques: readonly (readonly [CapabilityName, Techniques])[] = [
+  [CapabilityName.MEMORY_EXTERNAL, { memoryTechnique: MemoryTechnique.EXTERNAL }],
+  [CapabilityName.MEMORY_INTERNAL, { memoryTechnique: MemoryTechnique.INTERNAL }],
+  [CapabilityName.DISK_EXTERNAL_INCREMENTAL, { diskTechnique: DiskTechnique.EXTERNAL_INCREMENTAL }],
+  [CapabilityName.DISK_EXTERNAL_SEQUENTIAL, { diskTechnique: DiskTechnique.EXTERNAL_SEQUENTIAL }],
+];
+
+async function claimedTechniques(kit: Kit): Promise<void> {
+  const guest = await bootGuest(kit);
+  for (const [capability, asked] of techniques) {
+    if (!kit.can(capability)) continue;
+    const snapshotId = kit.id('technique');
+    kit.tracker.snapshots.add(snapshotId);
+    const { snapshot: taken } = await kit.client.createInstanceSnapshot({
+      computeId: guest.computeId,
+      snapshotId,
+      memory: asked.memoryTechnique !== undefined,
+      volumeIds: Object.values(guest.volumes),
+      ...asked,
+    });
+    const { memoryTechnique, diskTechnique } = asked;
+    if (memoryTechnique) assert.equal(taken?.memoryTechnique, memoryTechnique);
+    if (diskTechnique) assert.equal(taken?.diskTechnique, diskTechnique);
+    await assertAlive(kit, guest);
+  }
+}
 
 async function warmRevert(kit: Kit): Promise<void> {
   const { gateway } = await bootPair(kit);

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { DriverService } from '../../../gen/nfv/driver/v1/driver_pb.js';
@@ -27,6 +28,8 @@ export async function startDriverProcess(
   options: { config?: unknown; environment?: Record<string, string> } = {},
 ): Promise<DriverProcess> {
   const socket = join(dataFolder, 'driver.sock');
+  // A killed driver leaves its socket behind.
+  await rm(socket, { force: true });
   const entry = new URL('./serve.ts', import.meta.url).pathname;
   const config = JSON.stringify(options.config ?? {});
   const child = spawn(process.execPath, [entry, socket, dataFolder, config], {
