@@ -1,11 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { failpoint } from '../../../../sdk/failpoint.ts';
+import { waitForExit } from '../host/process.ts';
 import type { DriverContext } from '../state/context.ts';
 import type { ComputeRecord, RunRecord } from '../state/records.ts';
 import type { MachineDescription } from './arguments.ts';
 import { linkPaths, pointLinks } from './links.ts';
 import { adoptMachine, discardRun, type Machine, startMachine } from './machine.ts';
+
+const exitMs = 3000;
 
 /** The state of a compute resource and, when nobody asked for it, why. */
 export type Observed = { state: 'STOPPED' | 'RUNNING' | 'PAUSED' | 'FAILED'; reason: string };
@@ -13,6 +16,8 @@ export type Observed = { state: 'STOPPED' | 'RUNNING' | 'PAUSED' | 'FAILED'; rea
 /** Asks QEMU for the state; what is recorded only says what was wanted. */
 export async function observe(context: DriverContext, computeId: string): Promise<Observed> {
   const compute = context.compute(computeId);
+  const transition = context.transitions.get(computeId);
+  if (transition) return { state: transition, reason: 'on its way to another state' };
   if (!compute.run) {
     const failed = compute.wanted !== 'STOPPED';
     return { state: failed ? 'FAILED' : 'STOPPED', reason: failed ? (compute.failure ?? '') : '' };
@@ -22,7 +27,8 @@ export async function observe(context: DriverContext, computeId: string): Promis
   try {
     return await machine.condition();
   } catch (error) {
-    if (machine.alive) throw error;
+    // QEMU closes its sockets a moment before it ends.
+    if (!machine.qmp.closed || !(await waitForExit(machine.process, exitMs))) throw error;
     return { state: 'FAILED', reason: 'QEMU ended by itself' };
   }
 }
@@ -102,8 +108,9 @@ export async function boot(context: DriverContext, compute: ComputeRecord): Prom
   const { failure: _, ...rest } = compute;
   const record = { ...rest, run, lastRun: run.number, wanted: 'RUNNING' as const, frozen: false };
   context.store.put('compute', computeId, record);
-  await failpoint('qemu.boot.recorded');
+  context.transitions.set(computeId, 'STOPPED');
   try {
+    await failpoint('qemu.boot.recorded');
     const machine = await startMachine(description, folder, context.config.program, (identity) =>
       context.update(computeId, { run: { ...run, process: identity } }),
     );
@@ -115,6 +122,8 @@ export async function boot(context: DriverContext, compute: ComputeRecord): Prom
     await discardRun(folder, context.compute(computeId).run?.process);
     forgetRun(context, computeId, 'STOPPED');
     throw error;
+  } finally {
+    context.transitions.delete(computeId);
   }
 }
 
@@ -126,7 +135,24 @@ export async function stop(
 ): Promise<void> {
   const machine = await liveMachine(context, computeId);
   const { run } = context.update(computeId, { wanted: 'STOPPED' });
+  try {
+    await endMachine(context, computeId, machine, gracefulMs);
+  } finally {
+    context.transitions.delete(computeId);
+  }
+  if (run) await rm(context.folders.run(computeId, run.number), { recursive: true, force: true });
+  forgetRun(context, computeId, 'STOPPED');
+  context.changed(computeId);
+}
+
+async function endMachine(
+  context: DriverContext,
+  computeId: string,
+  machine: Machine | undefined,
+  gracefulMs: number | undefined,
+): Promise<void> {
   if (machine) {
+    context.transitions.set(computeId, 'RUNNING');
     context.detach(computeId);
     if (gracefulMs !== undefined && (await machine.state()) === 'RUNNING') {
       await machine.powerDown(gracefulMs).catch(() => false); // it is ended below in any case
@@ -137,9 +163,6 @@ export async function stop(
     const lease = await context.leases.find(computeId, kind);
     if (lease) await context.leases.files.release(lease.leaseId);
   }
-  if (run) await rm(context.folders.run(computeId, run.number), { recursive: true, force: true });
-  forgetRun(context, computeId, 'STOPPED');
-  context.changed(computeId);
 }
 
 /** Records that nothing runs. */

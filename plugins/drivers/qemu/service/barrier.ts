@@ -11,7 +11,7 @@ import { leaseExpired } from '../leases/leases.ts';
 import { liveMachine, observe } from '../machine/lifecycle.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { CallName, DriverContext } from '../state/context.ts';
-import { leaseMessage } from './messages.ts';
+import { holdStartMs, leaseMessage } from './messages.ts';
 
 const deadlineMsMax = 600_000;
 /** A guest with dirty pages takes seconds to freeze; it must not take the whole of the deadline either. */
@@ -173,7 +173,10 @@ async function unquiesce(
 
 async function hold(context: DriverContext, computeId: string, durationMs: number, call: CallName) {
   const earlier = await earlierLease(context, computeId, 'hold', call);
-  if (earlier) return { lease: leaseMessage(earlier) };
+  if (earlier) {
+    const startMs = holdStartMs(context.compute(computeId), earlier);
+    return { lease: leaseMessage(earlier, startMs) };
+  }
   const { state } = await observe(context, computeId);
   if (state !== 'RUNNING' && state !== 'PAUSED') {
     throw wrongState(computeId, state, 'RUNNING or PAUSED');
@@ -189,8 +192,10 @@ async function hold(context: DriverContext, computeId: string, durationMs: numbe
     await context.leases.files.release(lease.leaseId);
     throw error;
   }
+  const timeMs = Date.now();
+  context.update(computeId, { holdStart: { leaseId: lease.leaseId, timeMs } });
   context.changed(computeId);
-  return { lease: leaseMessage(lease, Date.now()) };
+  return { lease: leaseMessage(lease, timeMs) };
 }
 
 /** First the effect, then the end of the lease: a crash in between leaves a lease whose end does nothing. */

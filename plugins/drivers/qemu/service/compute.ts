@@ -130,7 +130,9 @@ async function operate(
   const compute = context.compute(computeId);
   if (context.earlierCall(compute, `operate ${operation}`, call)) return;
   const { state } = await observe(context, computeId);
-  if (operation === ComputeOperation.START) {
+  if (operation === ComputeOperation.START && state === 'RUNNING') {
+    // Started by an earlier try whose outcome was not recorded.
+  } else if (operation === ComputeOperation.START) {
     if (state !== 'STOPPED' && state !== 'FAILED') {
       throw wrongState(computeId, state, 'STOPPED or FAILED');
     }
@@ -320,6 +322,8 @@ async function* watchComputes(context: DriverContext, signal: AbortSignal) {
   const pending = new Map<string, 'change' | 'deleted'>();
   let wake = () => {};
   const note = (kind: 'change' | 'deleted') => (computeId: string) => {
+    // The end of its process may be heard of after the deletion, which is the last word.
+    if (kind === 'change' && !context.store.get('compute', computeId)) return;
     if (pending.size < watchQueueMax || pending.has(computeId)) pending.set(computeId, kind);
     wake();
   };
@@ -334,8 +338,9 @@ async function* watchComputes(context: DriverContext, signal: AbortSignal) {
       for (const [computeId, kind] of [...pending]) {
         pending.delete(computeId);
         if (kind === 'deleted') yield { compute: { computeId }, deleted: true };
-        else if (context.store.get('compute', computeId)) {
-          yield { compute: await computeMessage(context, computeId), deleted: false };
+        else {
+          const compute = await presentMessage(context, computeId);
+          if (compute) yield { compute, deleted: false };
         }
       }
       if (pending.size > 0) continue;
@@ -347,5 +352,15 @@ async function* watchComputes(context: DriverContext, signal: AbortSignal) {
   } finally {
     context.changes.off('change', onChange).off('deleted', onDeleted);
     signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** The compute resource, or nothing when it was deleted while it was asked. */
+async function presentMessage(context: DriverContext, computeId: string) {
+  try {
+    return await computeMessage(context, computeId);
+  } catch (error) {
+    if (context.store.get('compute', computeId)) throw error;
+    return undefined;
   }
 }

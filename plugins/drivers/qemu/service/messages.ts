@@ -54,7 +54,7 @@ export async function computeMessage(
     state: states[state],
     stateReason: reason,
     quiesced: live && (freeze !== undefined || compute.frozen),
-    ...(hold ? { hold: leaseMessage(hold) } : {}),
+    ...(hold ? { hold: leaseMessage(hold, holdStartMs(compute, hold)) } : {}),
     vnfChannel: live && compute.vnfChannel ? vnfSocket(context, compute) : '',
     recoveryHandle: { version: recoveryVersion, data: recoveryData(compute) },
     createTime: timestampFromMs(compute.createTimeMs),
@@ -77,6 +77,10 @@ function recoveryData(compute: ComputeRecord): Uint8Array {
 
 export const specOf = (compute: ComputeRecord): ComputeSpec =>
   fromJson(ComputeSpecSchema, compute.spec);
+
+/** When the guest stood still under a hold. */
+export const holdStartMs = ({ holdStart }: ComputeRecord, lease: LeaseFile): number =>
+  holdStart?.leaseId === lease.leaseId ? holdStart.timeMs : lease.startTimeMs;
 
 export function leaseMessage(
   lease: LeaseFile,

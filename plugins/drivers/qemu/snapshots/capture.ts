@@ -16,7 +16,7 @@ import { copySparse, renameDurably, syncFile, syncFolder } from '../host/durable
 import { layerOptions } from '../machine/arguments.ts';
 import { liveMachine, observe, stop } from '../machine/lifecycle.ts';
 import type { Machine } from '../machine/machine.ts';
-import { specOf, stampMessage, stateMessage } from '../service/messages.ts';
+import { holdStartMs, specOf, stampMessage, stateMessage } from '../service/messages.ts';
 import type { DriverContext } from '../state/context.ts';
 import type { ComputeRecord, LayerRecord, SnapshotRecord } from '../state/records.ts';
 import { saveDeviceState } from './device-state.ts';
@@ -144,7 +144,8 @@ async function takeUnderHold(
     !held && now.state === 'RUNNING'
       ? await ownHold(context, compute.computeId, machine)
       : undefined;
-  const captureTimeMs = held?.startTimeMs ?? Date.now();
+  const present = context.compute(compute.computeId);
+  const captureTimeMs = held ? holdStartMs(present, held) : Date.now();
   try {
     await switchDisks(context, machine, switches);
     await failpoint('qemu.capture.disks');

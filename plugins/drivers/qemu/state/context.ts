@@ -45,6 +45,8 @@ export class DriverContext {
   readonly background = new Set<Promise<void>>();
   /** Set when the driver ends: work in the background stops at its next step. */
   closing = false;
+  /** What a start or an end that is under way looks like from outside. */
+  readonly transitions = new Map<string, 'STOPPED' | 'RUNNING'>();
   readonly #machines = new Map<string, Machine>();
 
   constructor(options: {

@@ -33,6 +33,8 @@ export type ComputeRecord = {
   parentSnapshotId?: string;
   /** Memory was loaded whose file systems are frozen. */
   frozen: boolean;
+  /** When the guest stood still under its hold: later than the lease, which comes first. */
+  holdStart?: { leaseId: string; timeMs: number };
   /** The last calls with an effect that an id does not make repeatable, the newest last. */
   calls: { key: string; leaseId?: string }[];
 };
