@@ -34,6 +34,7 @@ export function metadataProblem(key: string, value: string): string | undefined 
   if (key === versionKey) return 'this key is set by the archive';
   // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these are searched for
   if (/[\u0000-\u001f\u007f]/.test(value)) return 'a value is one line without control characters';
+  if (value.length > lineCharactersMax / 2) return `a value of more than ${lineCharactersMax / 2}`;
   return value.trim() === value ? undefined : 'a value begins or ends with a blank';
 }
 

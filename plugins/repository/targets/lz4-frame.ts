@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { dataLoss } from '../../../sdk/errors.ts';
 import { decodeLz4Block } from '../sources/lz4-frame/decode-block.ts';
 import { encodeFrameHeader, rawBlockFlag } from '../sources/lz4-frame/header.ts';
+import { encodeZeros, zeroBlock } from '../sources/lz4-frame/zeros.ts';
 import { NewFile } from './new-file.ts';
 import type { BlockTarget } from './target.ts';
 
@@ -22,22 +23,6 @@ export type StoredBlock = {
 
 /** Where in the frame a block's stored bytes are (without their length field). */
 export type PlacedBlock = StoredBlock & { frameOffset: number };
-
-/** LZ4 block data for `length` zeros: one literal, one match over itself, five last literals. */
-export function encodeZeros(length: number): { encoding: 'lz4' | 'raw'; bytes: Uint8Array } {
-  if (length < 32) return { encoding: 'raw', bytes: new Uint8Array(length) };
-  const match = length - 1 - 5 - 4 - 15;
-  const full = Math.floor(match / 255);
-  const bytes = new Uint8Array(1 + 1 + 2 + full + 1 + 1 + 5);
-  bytes[0] = 0x1f;
-  bytes[2] = 1;
-  bytes.fill(255, 4, 4 + full);
-  bytes[4 + full] = match % 255;
-  bytes[5 + full] = 0x50;
-  return { encoding: 'lz4', bytes };
-}
-
-export const zeroBlock = encodeZeros(blockBytes);
 
 /** The plain bytes of a stored block. Data that do not decode are DATA_LOSS `BLOCK_CORRUPT`. */
 export function plainBlock({ index, encoding, bytes }: StoredBlock): Uint8Array {

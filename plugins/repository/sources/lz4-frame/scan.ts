@@ -11,6 +11,7 @@ import {
   rawBlockFlag,
 } from './header.ts';
 import { XxHash32, xxHash32 } from './xxhash32.ts';
+import { zeroBlock } from './zeros.ts';
 
 /** The bytes of a file that are the frame. */
 export type FileRange = { start: number; end: number };
@@ -26,6 +27,8 @@ export type ScanOptions = {
 export type ScannedFrame = { header: FrameHeader; index: FrameIndex; sizeBytes: number };
 
 const chunkBytes = 1 << 20;
+const blockBytes = 65536;
+const zeros = new Uint8Array(blockBytes);
 /** Blocks that shrank to less are decoded right away to see whether they are zero. */
 const zeroSuspectBytes = 1024;
 
@@ -36,7 +39,8 @@ class Cursor {
   readonly #range: FileRange;
   readonly #name: string;
   readonly #options: ScanOptions;
-  #buffer = new Uint8Array(0);
+  #memory = new Uint8Array(2 * chunkBytes);
+  #buffer = this.#memory.subarray(0, 0);
   #at = 0;
   #filled: number;
 
@@ -69,13 +73,16 @@ class Cursor {
     if (this.#options.signal?.aborted) throw cancelled('CANCELLED', 'reading was cancelled');
     const kept = this.#buffer.subarray(this.#at);
     const fresh = Math.min(Math.max(chunkBytes, length), this.#range.end - this.#filled);
-    const next = new Uint8Array(kept.length + fresh);
+    const size = kept.length + fresh;
+    const next = size <= this.#memory.length ? this.#memory : new Uint8Array(size);
     next.set(kept);
-    await this.#file.read(this.#filled, next.subarray(kept.length));
-    this.#options.onBytes?.(next.subarray(kept.length));
-    this.#filled += fresh;
-    this.#buffer = next;
+    this.#memory = next;
+    this.#buffer = next.subarray(0, size);
     this.#at = 0;
+    const target = next.subarray(kept.length, size);
+    await this.#file.read(this.#filled, target);
+    this.#options.onBytes?.(target);
+    this.#filled += fresh;
   }
 }
 
@@ -117,6 +124,14 @@ export async function scanFrame(
   return { header, index: scan.index, sizeBytes };
 }
 
+function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += blockBytes) {
+    const part = bytes.subarray(at, at + blockBytes);
+    if (Buffer.compare(part, zeros.subarray(0, part.length)) !== 0) return false;
+  }
+  return true;
+}
+
 const view = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 class Scan {
@@ -127,13 +142,16 @@ class Scan {
   readonly #sizeMaxBytes: number;
   readonly #plain: Uint8Array;
   #check = 0;
-  #last: { word: number; stored: Uint8Array; position: number } | undefined;
+  /** The last block so far: its decoded length decides the size of the image. */
+  readonly #lastStored: Uint8Array;
+  #last: { word: number; length: number; position: number } | undefined;
 
   constructor(header: FrameHeader, name: string, sizeMaxBytes: number) {
     this.#header = header;
     this.#name = name;
     this.#sizeMaxBytes = Math.min(sizeMaxBytes, header.contentBytes ?? sizeMaxBytes);
     this.#plain = new Uint8Array(header.blockMaxBytes);
+    this.#lastStored = new Uint8Array(header.blockMaxBytes);
     this.index = new FrameIndex(header.blockMaxBytes);
     if (header.contentBytes !== undefined && header.contentBytes > sizeMaxBytes) {
       throw this.#tooLarge(header.contentBytes, sizeMaxBytes);
@@ -162,15 +180,23 @@ class Scan {
   }
 
   #inspect(position: number, word: number, stored: Uint8Array) {
-    let zero = false;
-    const suspect = !(word & rawBlockFlag) && stored.length < zeroSuspectBytes;
+    let zero = this.#isZeroBlock(stored);
+    const suspect = !zero && !(word & rawBlockFlag) && stored.length < zeroSuspectBytes;
     if (suspect || this.#header.contentChecksum) {
       const plain = this.#decode(word, stored, position);
-      zero = suspect && plain.every((byte) => byte === 0);
+      zero ||= suspect && isZero(plain);
       if (this.#header.contentChecksum) this.contentHash.update(plain);
     }
     this.index.add(position, zero);
-    this.#last = { word, stored: stored.slice(), position };
+    this.#lastStored.set(stored);
+    this.#last = { word, length: stored.length, position };
+  }
+
+  /** The bytes that our own exports write for 64 KiB of zeros: no need to decode them. */
+  #isZeroBlock(stored: Uint8Array): boolean {
+    const known = zeroBlock.bytes;
+    const same = stored.length === known.length && Buffer.compare(stored, known) === 0;
+    return same && this.#header.blockMaxBytes === blockBytes;
   }
 
   #decode(word: number, stored: Uint8Array, position: number): Uint8Array {
@@ -187,7 +213,8 @@ class Scan {
     let sizeBytes = 0;
     if (this.#last !== undefined) {
       this.index.closeRun(this.#check, end);
-      const { word, stored, position } = this.#last;
+      const { word, length, position } = this.#last;
+      const stored = this.#lastStored.subarray(0, length);
       sizeBytes = (blockCount - 1) * blockMaxBytes + this.#decode(word, stored, position).length;
     }
     if (contentBytes !== undefined && contentBytes !== sizeBytes) {

@@ -7,7 +7,7 @@ import {
   type ImportOptions,
   importArchive,
 } from '../../../../plugins/repository/archive/import.ts';
-import { encodeZeros } from '../../../../plugins/repository/targets/lz4-frame.ts';
+import { encodeZeros } from '../../../../plugins/repository/sources/lz4-frame/zeros.ts';
 import { Code, RpcError } from '../../../../sdk/errors.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';
 import { throwsRpc } from '../../../support/throws-rpc.ts';

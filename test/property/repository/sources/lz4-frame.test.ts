@@ -5,7 +5,8 @@ import fc from 'fast-check';
 import { decodeLz4Block } from '../../../../plugins/repository/sources/lz4-frame/decode-block.ts';
 import { parseFrameHeader } from '../../../../plugins/repository/sources/lz4-frame/header.ts';
 import { openLz4Frame } from '../../../../plugins/repository/sources/lz4-frame/source.ts';
-import { encodeZeros, writeLz4Frame } from '../../../../plugins/repository/targets/lz4-frame.ts';
+import { encodeZeros } from '../../../../plugins/repository/sources/lz4-frame/zeros.ts';
+import { writeLz4Frame } from '../../../../plugins/repository/targets/lz4-frame.ts';
 import { RpcError } from '../../../../sdk/errors.ts';
 import {
   lz4Wasm,
