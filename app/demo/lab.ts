@@ -74,15 +74,7 @@ export class Lab {
 
   /** Starts the VNF's own side: an agent that hears notifications and speaks to the components. */
   async agent(vnf: VnfInstance): Promise<VnfAgent> {
-    const channels = vnf.instantiatedVnfInfo!.vnfcResourceInfo.map((vnfc) => [
-      vnfc.id,
-      vnfc.vnfChannel,
-    ]);
-    const agent = new VnfAgent(
-      this.site.transport('vnf'),
-      vnf.id,
-      Object.fromEntries(channels) as Record<string, string>,
-    );
+    const agent = new VnfAgent(this.site.transport('vnf'), vnf.id);
     await agent.start();
     this.started.push(agent);
     return agent;

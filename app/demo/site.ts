@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,6 +17,8 @@ const program = join(import.meta.dirname, '../../cli/main.ts');
 export class Site {
   readonly name: string;
   readonly folder: string;
+  /** Resolves when the process has ended, however it did. */
+  readonly ended: Promise<void>;
   private readonly child: ChildProcess;
   private readonly channels = new Map<string, GrpcChannel>();
 
@@ -25,6 +26,7 @@ export class Site {
     this.name = name;
     this.folder = folder;
     this.child = child;
+    this.ended = new Promise((resolve) => child.once('exit', () => resolve()));
   }
 
   /** Starts `mano serve` over a folder and waits until it is ready. */
@@ -79,11 +81,9 @@ export class Site {
   private async end(signal: NodeJS.Signals): Promise<void> {
     for (const channel of this.channels.values()) channel.close();
     this.channels.clear();
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    const exited = once(this.child, 'exit');
     this.child.kill(signal);
     const timer = setTimeout(() => this.child.kill('SIGKILL'), stopMsMax);
-    await exited;
+    await this.ended;
     clearTimeout(timer);
   }
 

@@ -1,3 +1,4 @@
+import { VnfLcmService } from '../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
 import {
   NotificationResult,
   NotificationType,
@@ -26,15 +27,14 @@ export class VnfAgent {
   readonly handled: Handled[] = [];
   private readonly api: Notifications;
   private readonly vnfInstanceId: string;
-  /** VNFC instance id to the path of its channel. */
-  private readonly channels: Record<string, string>;
+  private readonly lcm: Client<typeof VnfLcmService>;
   private readonly stopping = new AbortController();
   private running: Promise<void> | undefined;
 
-  constructor(transport: Transport, vnfInstanceId: string, channels: Record<string, string>) {
+  constructor(transport: Transport, vnfInstanceId: string) {
     this.api = createClient(VnfSnapshotNotificationService, transport);
+    this.lcm = createClient(VnfLcmService, transport);
     this.vnfInstanceId = vnfInstanceId;
-    this.channels = channels;
   }
 
   /** Resolves when the watch stands: from then on the VNF counts as reachable. */
@@ -113,11 +113,18 @@ export class VnfAgent {
 
   async askAll(op: 'status' | 'prepare' | 'resume' | 'wreck'): Promise<ComponentStates> {
     const entries = await Promise.all(
-      Object.entries(this.channels).map(async ([vnfc, path]) => [
-        vnfc,
-        await askComponent(path, op, this.stopping.signal),
+      (await this.channels()).map(async ({ id, vnfChannel }) => [
+        id,
+        await askComponent(vnfChannel, op, this.stopping.signal),
       ]),
     );
     return Object.fromEntries(entries) as ComponentStates;
+  }
+
+  /** Where the components can be spoken to now: a reversion may have given them other machines. */
+  private async channels() {
+    const filter = `(eq,id,${this.vnfInstanceId})`;
+    const { vnfInstances } = await this.lcm.queryVnf({ filter, allFields: true });
+    return vnfInstances[0]?.instantiatedVnfInfo?.vnfcResourceInfo ?? [];
   }
 }

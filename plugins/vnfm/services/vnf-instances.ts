@@ -17,6 +17,7 @@ import { checkFree } from '../usage.ts';
 import { checkVnfd } from '../vnfd/validate.ts';
 import type { VnfmServices } from '../vnfm.ts';
 import { idempotent } from './accepting.ts';
+import { fillChannels } from './channels.ts';
 import { readAll, select } from './listing.ts';
 import { requireState, vnfUse } from './vnf-state.ts';
 
@@ -69,6 +70,7 @@ export function vnfInstanceHandlers(vnfm: VnfmServices): LcmHandlers {
     queryVnf: async (request) => {
       const all = await readAll(store, vnfInstances);
       const { items, nextPageToken } = select(VnfInstanceSchema, all, request, excludedByDefault);
+      await fillChannels(vnfm, items);
       return { vnfInstances: items, nextPageToken };
     },
   };
