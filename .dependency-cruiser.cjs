@@ -32,7 +32,12 @@ module.exports = {
       from: { pathNot: '^(test|bench)/' },
       to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown', 'npm-dev'] },
     },
-    { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true, pathNot: '^(gen|build)/' } },
+    {
+      name: 'resolvable',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true, pathNot: '^(gen|build)/' },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
