@@ -67,23 +67,38 @@ class OpenFrame implements BlockSource {
 
   async read(offset: number, target: Uint8Array): Promise<void> {
     const { index, header } = this.#frame;
-    const size = header.blockMaxBytes;
+    const size = index.blocksPerRun * header.blockMaxBytes;
     const end = Math.min(offset + target.length, this.sizeBytes);
     for (let at = offset; at < end; ) {
-      const block = Math.floor(at / size);
-      const stop = Math.min((block + 1) * size, end);
-      const part = target.subarray(at - offset, stop - offset);
-      if (index.isZero(block)) part.fill(0);
-      else await this.#readBlock(block, at - block * size, part);
+      const run = Math.floor(at / size);
+      const stop = Math.min((run + 1) * size, end);
+      await this.#readInRun(run, at, target.subarray(at - offset, stop - offset));
       at = stop;
     }
     target.fill(0, Math.max(0, end - offset));
   }
 
-  async #readBlock(block: number, skip: number, part: Uint8Array): Promise<void> {
+  // The run is fetched once for all of its blocks: readers side by side would drive each other's out of the cache.
+  async #readInRun(runIndex: number, offset: number, target: Uint8Array): Promise<void> {
+    const { index, header } = this.#frame;
+    const size = header.blockMaxBytes;
+    let run: Uint8Array | undefined;
+    for (let at = 0; at < target.length; ) {
+      const block = Math.floor((offset + at) / size);
+      const stop = Math.min((block + 1) * size - offset, target.length);
+      const part = target.subarray(at, stop);
+      if (index.isZero(block)) part.fill(0);
+      else {
+        run ??= await this.#run(runIndex);
+        this.#readBlock(run, block, offset + at - block * size, part);
+      }
+      at = stop;
+    }
+  }
+
+  #readBlock(run: Uint8Array, block: number, skip: number, part: Uint8Array): void {
     const { index, header } = this.#frame;
     const runIndex = Math.floor(block / index.blocksPerRun);
-    const run = await this.#run(runIndex);
     const view = new DataView(run.buffer, run.byteOffset, run.byteLength);
     const extra = header.blockChecksums ? 8 : 4;
     let at = 0;
