@@ -1,0 +1,149 @@
+import test, { type ExecutionContext } from 'ava';
+import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { PackageKind } from '../../../gen/nfv/repository/v1/repository_pb.js';
+import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import { NotificationType } from '../../../gen/nfv/vnf_snapshot_notification/v1/vnf_snapshot_notification_pb.js';
+import { eventually } from '../../support/eventually.ts';
+import { type CrashRig, crashRig, type RunningVnfm } from '../../support/vnfm/crash-rig.ts';
+import { watchAsVnf } from '../../support/vnfm/fake-vnf.ts';
+import { completed, finished, instantiated } from '../../support/vnfm/rig.ts';
+
+/** What a kill interrupts: how it is started, and what has to hold afterwards. */
+type Job = {
+  procedure: string;
+  /** Steps whose effect has happened but is not recorded yet when the process dies. */
+  steps: string[];
+  start(vnfm: RunningVnfm, ready: Ready): Promise<{ lifecycleOperationOccurrenceId: string }>;
+  check(
+    t: ExecutionContext,
+    rig: CrashRig,
+    vnfm: RunningVnfm,
+    ready: Ready,
+    done: boolean,
+  ): Promise<void>;
+};
+
+type Ready = { vnf: string; snapshot: string; pkg: string };
+
+const both = (name: string) => [`${name} gateway-0`, `${name} database-0`];
+
+const create: Job = {
+  procedure: 'create-vnf-snapshot',
+  steps: [
+    ...['grant', 'notify start', 'quiesce database-0', ...both('hold'), ...both('capture')],
+    ...[...both('release'), 'unquiesce gateway-0', 'save', 'notify end'],
+  ],
+  start: (vnfm, { vnf }) => vnfm.lcm.createVnfSnapshot({ vnfInstanceId: vnf, requestId: 'one' }),
+  check: async (t, rig, vnfm, _ready, done) => {
+    t.is(rig.world.snapshots.size, done ? 4 : 2, 'a whole snapshot or none is at the VIM');
+    const { vnfSnapshotInfos } = await vnfm.lcm.queryVnfSnapshotInfo({});
+    t.is(vnfSnapshotInfos.length, done ? 2 : 1, 'a whole snapshot or none is listed');
+  },
+};
+
+const revert: Job = {
+  procedure: 'revert-to-vnf-snapshot',
+  steps: [
+    ...['notify start', 'guard', 'hold gateway-0', ...both('safety')],
+    ...[...both('revert'), ...both('release'), 'unquiesce database-0'],
+    ...['new generation', 'notify end', 'delete safety'],
+  ],
+  start: (vnfm, { vnf, snapshot }) =>
+    vnfm.lcm.revertToVnfSnapshot({ vnfInstanceId: vnf, vnfSnapshotInfoId: snapshot }),
+  check: async (t, rig, _vnfm, { vnf }, done) => {
+    const memories = ['gateway-0', 'database-0'].map(
+      (vnfc) => rig.world.guest(`${vnf}.${vnfc}`).memory,
+    );
+    t.deepEqual(
+      memories,
+      done ? [1, 2] : [11, 12],
+      'all are at the snapshot, or all where they were',
+    );
+    t.is(rig.world.snapshots.size, 2, 'no safety snapshot is left');
+  },
+};
+
+const createPackage: Job = {
+  procedure: 'create-vnf-snapshot-package',
+  steps: [...both('pack'), 'compose', 'clean up'],
+  start: (vnfm, { snapshot }) =>
+    vnfm.packages.createVnfSnapshotPackage({ vnfSnapshotInfoId: snapshot }),
+  check: async (t, rig, vnfm, _ready, done) => {
+    t.is(rig.repository.idsOf(PackageKind.VNF).length, done ? 2 : 1);
+    t.is(rig.repository.idsOf(PackageKind.VNFC).length, 0, 'no part is left');
+    const { vnfSnapshotPkgInfos } = await vnfm.packages.queryVnfSnapshotPackageInfo({});
+    t.is(vnfSnapshotPkgInfos.length, done ? 2 : 1);
+  },
+};
+
+const extract: Job = {
+  procedure: 'extract-vnf-snapshot-package',
+  steps: ['download', ...both('extract'), 'store'],
+  start: (vnfm, { pkg }) => vnfm.packages.extractVnfSnapshotPackage({ vnfSnapshotPkgId: pkg }),
+  check: async (t, rig, vnfm, _ready, done) => {
+    t.is(rig.world.snapshots.size, done ? 4 : 2);
+    const { vnfSnapshotInfos } = await vnfm.lcm.queryVnfSnapshotInfo({});
+    t.is(vnfSnapshotInfos.length, done ? 2 : 1);
+  },
+};
+
+/** A VNF at numbers 11 and 12 with a snapshot and a package of it at 1 and 2. */
+async function prepare(t: ExecutionContext, rig: CrashRig, vnfm: RunningVnfm) {
+  const vnf = await instantiated(vnfm);
+  const told = await watchAsVnf(t, vnfm, vnf);
+  setMemory(rig, vnf, 0);
+  const taken = await vnfm.lcm.createVnfSnapshot({ vnfInstanceId: vnf });
+  await completed(vnfm, taken.lifecycleOperationOccurrenceId);
+  const snapshot = taken.vnfSnapshotInfoId;
+  const packed = await vnfm.packages.createVnfSnapshotPackage({ vnfSnapshotInfoId: snapshot });
+  await completed(vnfm, packed.lifecycleOperationOccurrenceId);
+  setMemory(rig, vnf, 10);
+  told.heard.length = 0;
+  return { vnf, snapshot, pkg: packed.vnfSnapshotPkgId, told };
+}
+
+function setMemory(rig: CrashRig, vnf: string, base: number): void {
+  rig.world.guest(`${vnf}.gateway-0`).memory = base + 1;
+  rig.world.guest(`${vnf}.database-0`).memory = base + 2;
+}
+
+const kill = test.macro({
+  title: (_given, job: Job, step: string) =>
+    `VNFM: kill -9 in ${job.procedure} right after the effect of "${step}" leaves all or nothing`,
+  exec: async (t, job: Job, step: string) => {
+    const rig = await crashRig(t);
+    // The preparation takes a snapshot and packs it, and that goes well.
+    const spared = job === create || job === createPackage ? '1*off->' : '';
+    const doomed = await rig.start(`vnfm.${job.procedure}.${step}.done=${spared}1*kill`);
+    const { told: before, ...ready } = await prepare(t, rig, doomed);
+    const started = await job.start(doomed, ready);
+    t.is(await doomed.ended, 'SIGKILL');
+
+    const vnfm = await rig.start();
+    const after = await watchAsVnf(t, vnfm, ready.vnf);
+    const { operationState, error } = await finished(vnfm, started.lifecycleOperationOccurrenceId);
+    const done = operationState === OperationState.COMPLETED;
+    if (!done) t.is(operationState, OperationState.ROLLED_BACK, error?.detail);
+    await job.check(t, rig, vnfm, ready, done);
+    t.true(rig.world.allFree, 'nothing is held or frozen');
+    for (const guest of rig.world.guests.values()) t.is(guest.state, ComputeState.RUNNING);
+
+    const starts = before.heard.filter((notification) => isStart(notification.type));
+    if (starts.length > 0) {
+      await eventually('the VNF hears of the end', () =>
+        [...before.heard, ...after.heard].some((notification) => !isStart(notification.type)),
+      );
+    }
+    const again = await vnfm.lcm.createVnfSnapshot({ vnfInstanceId: ready.vnf });
+    await completed(vnfm, again.lifecycleOperationOccurrenceId);
+  },
+});
+
+function isStart(type: NotificationType): boolean {
+  const { SNAPSHOT_CREATION_START, SNAPSHOT_REVERSION_START } = NotificationType;
+  return type === SNAPSHOT_CREATION_START || type === SNAPSHOT_REVERSION_START;
+}
+
+for (const job of [create, revert, createPackage, extract]) {
+  for (const step of job.steps) test.serial(kill, job, step);
+}
