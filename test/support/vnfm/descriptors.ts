@@ -1,0 +1,53 @@
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import type { CapabilityName } from '../../../gen/nfv/driver/v1/driver_pb.js';
+import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import {
+  type Vnfd,
+  VnfdSchema,
+  type VnfSnapshotDescriptorSchema,
+} from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import { DriverView } from '../../../plugins/vnfm/plan/capabilities.ts';
+import type { Component, Situation } from '../../../plugins/vnfm/plan/situation.ts';
+import { allCapabilities, fakeDriver } from './fake-world.ts';
+import { demoVnfd } from './rig.ts';
+
+export type Init<T> = Omit<T, '$typeName'>;
+
+/** The demo's descriptor as a message, with changes. */
+export function vnfdOf(
+  change: (vnfd: Vnfd) => void = () => {},
+  snapshotDescriptor: Init<MessageInitShape<typeof VnfSnapshotDescriptorSchema>> = {},
+): Vnfd {
+  const vnfd = create(VnfdSchema, demoVnfd(snapshotDescriptor));
+  change(vnfd);
+  return vnfd;
+}
+
+/** A driver that can do everything but these. */
+export function driverWithout(...missing: CapabilityName[]): DriverView {
+  return new DriverView({
+    $typeName: 'nfv.compute.v1.DriverCapabilities',
+    ...{ driver: fakeDriver, virtualisationEnvironment: fakeDriver, unavailableReason: '' },
+    capabilities: allCapabilities.map((name) => ({
+      $typeName: 'nfv.driver.v1.Capability' as const,
+      name,
+      available: !missing.includes(name),
+      reason: missing.includes(name) ? 'the test says so' : '',
+    })),
+  });
+}
+
+/** A component of the demo as it runs. */
+export function component(vduId: string, changes: Partial<Component> = {}): Component {
+  return {
+    ...{ vnfcInstanceId: `${vduId}-0`, vduId, computeId: `vnf-x.${vduId}-0` },
+    ...{ environment: fakeDriver, state: ComputeState.RUNNING, held: false },
+    disks: [{ storageId: `vnf-x.${vduId}-0.data`, name: 'data' }],
+    driver: driverWithout(),
+    ...changes,
+  };
+}
+
+export function situation(vnfd: Vnfd = vnfdOf(), components?: Component[]): Situation {
+  return { vnfd, components: components ?? vnfd.vdu.map(({ vduId }) => component(vduId)) };
+}

@@ -1,0 +1,188 @@
+import { create } from '@bufbuild/protobuf';
+import test from 'ava';
+import { Code } from '../../../../gen/google/rpc/code_pb.js';
+import { CapabilityName } from '../../../../gen/nfv/driver/v1/driver_pb.js';
+import { ComputeState } from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import {
+  ConsistencyPolicy,
+  Permission,
+  SnapshotType,
+  VnfcSnapshotDescriptorSchema,
+} from '../../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import { planSnapshot, type SnapshotWishes } from '../../../../plugins/vnfm/plan/snapshot-plan.ts';
+import { throwsRpc } from '../../../support/throws-rpc.ts';
+import { component, driverWithout, situation, vnfdOf } from '../../../support/vnfm/descriptors.ts';
+
+const nothing: SnapshotWishes = {
+  type: SnapshotType.UNSPECIFIED,
+  consistency: ConsistencyPolicy.UNSPECIFIED,
+  vnfcInstanceIds: [],
+};
+const typed = (vduId: string, type: SnapshotType, includedStorageIds: string[] = []) =>
+  create(VnfcSnapshotDescriptorSchema, { vduId, type, includedStorageIds });
+
+test('planSnapshot: without any wish all components are captured warm, frozen and together', (t) => {
+  const plan = planSnapshot(situation(), nothing);
+  t.is(plan.consistency, 'required');
+  t.deepEqual(
+    plan.vnfcs.map(({ vnfcInstanceId, memory, freeze, disks }) => [
+      vnfcInstanceId,
+      memory,
+      freeze,
+      disks.length,
+    ]),
+    [
+      ['gateway-0', true, true, 1],
+      ['database-0', true, true, 1],
+    ],
+  );
+  t.deepEqual([plan.excluded, plan.ordered, plan.holdDeadlineMs], [[], false, 30_000]);
+});
+
+test('planSnapshot: the type of the request counts where the descriptor leaves it open', (t) => {
+  const vnfd = vnfdOf(undefined, { vnfc: [typed('database', SnapshotType.WARM)] });
+  const plan = planSnapshot(situation(vnfd), { ...nothing, type: SnapshotType.COLD });
+  t.deepEqual(
+    plan.vnfcs.map(({ memory }) => memory),
+    [false, true],
+  );
+});
+
+test('planSnapshot: a type that no component is open for is refused', async (t) => {
+  const vnfd = vnfdOf(undefined, {
+    vnfc: [typed('database', SnapshotType.WARM), typed('gateway', SnapshotType.WARM)],
+  });
+  await throwsRpc(
+    t,
+    async () => planSnapshot(situation(vnfd), { ...nothing, type: SnapshotType.COLD }),
+    { code: Code.INVALID_ARGUMENT, reason: 'DESCRIPTOR_CONTRADICTION' },
+  );
+});
+
+test('planSnapshot: a consistency that contradicts the descriptor is refused', async (t) => {
+  const vnfd = vnfdOf(undefined, { consistency: ConsistencyPolicy.REQUIRED });
+  await throwsRpc(
+    t,
+    async () => planSnapshot(situation(vnfd), { ...nothing, consistency: ConsistencyPolicy.NONE }),
+    { code: Code.INVALID_ARGUMENT, reason: 'DESCRIPTOR_CONTRADICTION' },
+  );
+});
+
+test('planSnapshot: a descriptor that forbids snapshots is obeyed', async (t) => {
+  const vnfd = vnfdOf(undefined, { create: Permission.FORBIDDEN });
+  await throwsRpc(t, async () => planSnapshot(situation(vnfd), nothing), {
+    code: Code.FAILED_PRECONDITION,
+    reason: 'SNAPSHOT_FORBIDDEN',
+  });
+});
+
+test('planSnapshot: what is left out is named with its reason', (t) => {
+  const vnfd = vnfdOf((it) => {
+    const data = it.virtualStorageDesc[0]!;
+    it.virtualStorageDesc.push(
+      { ...data, id: 'scratch', independent: true },
+      { ...data, id: 'logs' },
+    );
+    it.snapshotDescriptor!.vnfc = [typed('gateway', SnapshotType.WARM, ['data'])];
+  });
+  const disks = ['data', 'scratch', 'logs'].map((name) => ({ name, storageId: `x.${name}` }));
+  const components = [component('gateway', { disks }), component('database')];
+  const plan = planSnapshot(situation(vnfd, components), {
+    ...nothing,
+    vnfcInstanceIds: ['gateway-0'],
+  });
+  t.deepEqual(plan.excluded, [
+    'database-0: the request does not include it',
+    'gateway-0/scratch: independent',
+    'gateway-0/logs: the descriptor does not include it',
+  ]);
+  t.deepEqual(plan.vnfcs[0]?.disks, [{ name: 'data', storageId: 'x.data' }]);
+});
+
+test('planSnapshot: a component that the VNF does not have is refused with those it has', async (t) => {
+  const error = await throwsRpc(
+    t,
+    async () => planSnapshot(situation(), { ...nothing, vnfcInstanceIds: ['gateway-1'] }),
+    { code: Code.INVALID_ARGUMENT, reason: 'VNFC_UNKNOWN' },
+  );
+  t.is(error.metadata.known, 'gateway-0, database-0');
+});
+
+test('planSnapshot: a component that the descriptor leaves out cannot be asked for', async (t) => {
+  const vnfd = vnfdOf(undefined, { includedVduIds: ['gateway'] });
+  await throwsRpc(
+    t,
+    async () => planSnapshot(situation(vnfd), { ...nothing, vnfcInstanceIds: ['database-0'] }),
+    { code: Code.INVALID_ARGUMENT, reason: 'DESCRIPTOR_CONTRADICTION' },
+  );
+});
+
+test('planSnapshot: memory that cannot be captured now refuses a warm snapshot, with the reason', async (t) => {
+  const driver = driverWithout(CapabilityName.MEMORY_EXTERNAL);
+  const components = [component('gateway', { driver }), component('database')];
+  const error = await throwsRpc(
+    t,
+    async () => planSnapshot(situation(vnfdOf(), components), nothing),
+    { code: Code.UNIMPLEMENTED, reason: 'CAPABILITY_MISSING' },
+  );
+  t.regex(error.message, /gateway-0: a warm snapshot needs MEMORY_EXTERNAL .* the test says so/);
+  const cold = planSnapshot(situation(vnfdOf(), components), {
+    ...nothing,
+    type: SnapshotType.COLD,
+  });
+  t.deepEqual(
+    cold.vnfcs.map(({ memory }) => memory),
+    [false, false],
+  );
+});
+
+test('planSnapshot: a driver that cannot pause refuses consistency but not a snapshot without', async (t) => {
+  const driver = driverWithout(CapabilityName.PAUSE);
+  const components = [component('gateway', { driver }), component('database')];
+  await throwsRpc(t, async () => planSnapshot(situation(vnfdOf(), components), nothing), {
+    code: Code.UNIMPLEMENTED,
+    reason: 'CAPABILITY_MISSING',
+  });
+  const wishes = { ...nothing, consistency: ConsistencyPolicy.NONE };
+  const plan = planSnapshot(situation(vnfdOf(), components), wishes);
+  t.true(plan.vnfcs.every((vnfc) => !vnfc.freeze));
+});
+
+test('planSnapshot: a driver without an agent freezes nothing and says why', (t) => {
+  const driver = driverWithout(CapabilityName.QUIESCE);
+  const components = [component('gateway', { driver }), component('database')];
+  const [gateway] = planSnapshot(situation(vnfdOf(), components), nothing).vnfcs;
+  t.false(gateway?.freeze);
+  t.is(gateway?.noFreezeReason, 'file systems cannot be frozen: the test says so');
+});
+
+test('planSnapshot: a component that does not run is captured cold, and that is recorded', (t) => {
+  const components = [component('gateway', { state: ComputeState.STOPPED }), component('database')];
+  const plan = planSnapshot(situation(vnfdOf(), components), nothing);
+  t.deepEqual(
+    plan.vnfcs.map(({ memory, running, freeze }) => [memory, running, freeze]),
+    [
+      [false, false, false],
+      [true, true, true],
+    ],
+  );
+  t.deepEqual(plan.excluded, ['gateway-0/memory: the component is not running']);
+});
+
+test('planSnapshot: a component that is held after a reversion has to run first', async (t) => {
+  const components = [component('gateway', { held: true }), component('database')];
+  await throwsRpc(t, async () => planSnapshot(situation(vnfdOf(), components), nothing), {
+    code: Code.FAILED_PRECONDITION,
+    reason: 'COMPONENT_HELD',
+  });
+});
+
+test('planSnapshot: an order puts the components named first, in that order', (t) => {
+  const vnfd = vnfdOf(undefined, { createOrder: ['database'] });
+  const plan = planSnapshot(situation(vnfd), nothing);
+  t.true(plan.ordered);
+  t.deepEqual(
+    plan.vnfcs.map(({ vduId }) => vduId),
+    ['database', 'gateway'],
+  );
+});
