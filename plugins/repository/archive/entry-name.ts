@@ -16,7 +16,10 @@ export function nameProblem(name: string): string | undefined {
   return undefined;
 }
 
-/** The name of an entry as text. Without the UTF-8 flag only ASCII is read: other sets are guesswork. */
+/**
+ * The name of an entry as text. Without the UTF-8 flag only ASCII is read: other sets are
+ * guesswork.
+ */
 export function decodeName(bytes: Uint8Array, isUtf8: boolean): string {
   let name: string;
   try {
@@ -30,7 +33,9 @@ export function decodeName(bytes: Uint8Array, isUtf8: boolean): string {
   return name;
 }
 
-/** The place of an image in the archive. Injective: what is no plain character is percent-encoded. */
+/**
+ * The place of an image in the archive. Injective: what is no plain character is percent-encoded.
+ */
 export function imagePath(imageName: string, extension: string): string {
   const safe = encodeURIComponent(imageName).replace(/[!'()*~]/g, percent);
   return `images/${safe}.${extension}`;

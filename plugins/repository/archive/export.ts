@@ -44,8 +44,9 @@ export type ExportResult = {
 const cryptoRandom = () => randomInt(2 ** 47) / 2 ** 47;
 
 /**
- * Writes a package as an archive at `path`, which must not exist and appears only when it is whole, durable and read back.
- * Memory use does not depend on the size of the images. Whatever fails leaves nothing behind.
+ * Writes a package as an archive at `path`, which must not exist and appears only when it is whole,
+ * durable and read back. Memory use does not depend on the size of the images. Whatever fails
+ * leaves nothing behind.
  */
 export async function exportArchive(
   reader: PackageReader,
@@ -185,7 +186,10 @@ class Export {
     return signer !== undefined;
   }
 
-  /** Read from the file: headers are written twice, so a digest taken on the way would be of other bytes. */
+  /**
+   * Read from the file: headers are written twice, so a digest taken on the way would be of other
+   * bytes.
+   */
   async #digest(sizeBytes: number): Promise<string> {
     const hash = createHash('sha256');
     const buffer = new Uint8Array(readBytes);

@@ -28,7 +28,10 @@ export type ArchiveProblem =
   | 'image'
   | 'signature';
 
-/** The archive never was right: its author has to mend it. `file` is the entry, empty for the archive itself. */
+/**
+ * The archive never was right: its author has to mend it. `file` is the entry, empty for the
+ * archive itself.
+ */
 export function archiveInvalid(problem: ArchiveProblem, file: string, what: string): RpcError {
   return invalidArgument('ARCHIVE_INVALID', text(file, what), { problem, file, what });
 }

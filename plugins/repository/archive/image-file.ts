@@ -19,8 +19,9 @@ export type ImageFileOptions = {
 };
 
 /**
- * Opens an image in an archive for reading at random. A stored LZ4 frame is read where it lies; anything else is unpacked into
- * the scratch folder first and removed when the source is closed. A qcow2 image may not name other files.
+ * Opens an image in an archive for reading at random. A stored LZ4 frame is read where it lies;
+ * anything else is unpacked into the scratch folder first and removed when the source is closed. A
+ * qcow2 image may not name other files.
  */
 export async function openImage(
   zip: OpenZip,
@@ -35,7 +36,7 @@ export async function openImage(
     return openLz4Frame(zip.file.path, { ...scan, range, name: entry.name });
   }
   if (options.scratchFolder === undefined) {
-    const what = `an image in format ${format} has to be unpacked first, and there is no folder for it`;
+    const what = `format ${format} has to be unpacked first, and there is no folder for it`;
     throw archiveInvalid('image', entry.name, what);
   }
   if (entry.sizeBytes > sizeMaxBytes) {

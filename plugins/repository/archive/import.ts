@@ -24,14 +24,20 @@ export type ArchiveAbout = {
   signature: SignatureCheck;
   images: readonly IndexedImage[];
   totalImageBytes: number;
-  /** Made elsewhere: there is no index, and the sizes of the images are not known before they are read. */
+  /**
+   * Made elsewhere: there is no index, and the sizes of the images are not known before they are
+   * read.
+   */
   foreign: boolean;
 };
 
 export type ImportOptions = {
   limits?: Partial<ArchiveLimits>;
   trust?: TrustOptions;
-  /** Where images that are not `.raw.lz4` are unpacked for reading; emptied again. Absent: such are refused. */
+  /**
+   * Where images that are not `.raw.lz4` are unpacked for reading; emptied again. Absent: such are
+   * refused.
+   */
   scratchFolder?: string;
   onProgress?: (progress: { file: string; doneBytes: number; totalBytes: number }) => void;
   signal?: AbortSignal;
@@ -40,8 +46,9 @@ export type ImportOptions = {
 export type ImportResult = { packageId: string; about: ArchiveAbout };
 
 /**
- * Reads an archive into a package. `open` gets what the archive claims and gives the writer of the new package; it is
- * published only after every file and image was read and every digest was right, else aborted.
+ * Reads an archive into a package. `open` gets what the archive claims and gives the writer of the
+ * new package; it is published only after every file and image was read and every digest was right,
+ * else aborted.
  */
 export async function importArchive(
   path: string,

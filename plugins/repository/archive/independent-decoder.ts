@@ -12,9 +12,9 @@ type Exports = {
 };
 
 /**
- * The LZ4 decoder of the npm package lz4-wasm: other people's code, hence a second opinion on what our own wrote. Its glue
- * code expects a bundler, so it is loaded by hand. It believes the size in front of its input; here that size
- * is always the 64 KiB of a block, never a number from outside.
+ * The LZ4 decoder of the npm package lz4-wasm: other people's code, hence a second opinion on what
+ * our own wrote. Its glue code expects a bundler, so it is loaded by hand. It believes the size in
+ * front of its input; here that size is always the 64 KiB of a block, never a number from outside.
  */
 export class IndependentDecoder {
   readonly #module: WebAssembly.Module;
@@ -37,7 +37,8 @@ export class IndependentDecoder {
       const plain = call(exports, input);
       return plain?.length === blockBytes ? plain : undefined;
     } catch (error) {
-      // After a trap or a thrown error its memory is in no known state: the next call starts afresh.
+      // After a trap or a thrown error its memory is in no known state: the next call starts
+      // afresh.
       this.#exports = undefined;
       if (error instanceof WebAssembly.RuntimeError || error instanceof Refused) return undefined;
       throw error;

@@ -9,7 +9,10 @@ export type ArchiveLimits = {
   /** One image when it is unpacked, and all of them together. */
   imageMaxBytes: number;
   imagesTotalMaxBytes: number;
-  /** Unpacked to packed bytes of a compressed entry. Deflate reaches 1032; honest files stay far below. */
+  /**
+   * Unpacked to packed bytes of a compressed entry. Deflate reaches 1032; honest files stay far
+   * below.
+   */
   ratioMax: number;
 };
 

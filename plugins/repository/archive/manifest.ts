@@ -16,7 +16,9 @@ const signatureBegin = /^----- ?BEGIN CMS ?-----$/;
 const signatureEnd = /^----- ?END CMS ?-----$/;
 const digestPatterns = { 'SHA-256': /^[0-9a-f]{64}$/, 'SHA-512': /^[0-9a-f]{128}$/ };
 
-/** The text that is signed. A key or value that does not fit on its line is a programmer's error. */
+/**
+ * The text that is signed. A key or value that does not fit on its line is a programmer's error.
+ */
 export function formatManifest({ metadata, files }: Manifest): string {
   const lines = ['metadata:'];
   for (const [key, value] of Object.entries({ ...metadata, [versionKey]: archiveVersion })) {
@@ -39,8 +41,8 @@ export function metadataProblem(key: string, value: string): string | undefined 
 }
 
 /**
- * Splits a manifest file into the text that is signed and the signature in its armour. The signed bytes reach up to the
- * begin marker; a marker with blanks, as other tools write it, is accepted.
+ * Splits a manifest file into the text that is signed and the signature in its armour. The signed
+ * bytes reach up to the begin marker; a marker with blanks, as other tools write it, is accepted.
  */
 export function splitManifest(
   bytes: Uint8Array,

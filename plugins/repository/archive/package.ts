@@ -18,7 +18,9 @@ export type PackageAbout = {
   /** The base name of the manifest: letters, digits, `.`, `_`, `-`. */
   name: string;
   createdAt: Date;
-  /** The metadata block of the manifest, in order. Keys of letters, digits and `_`; one line each. */
+  /**
+   * The metadata block of the manifest, in order. Keys of letters, digits and `_`; one line each.
+   */
   metadata: Record<string, string>;
 };
 
@@ -33,7 +35,10 @@ export interface PackageReader {
   storedBlocks(imageName: string, signal?: AbortSignal): AsyncIterable<StoredBlock>;
 }
 
-/** All that an import asks of a store. OPEN → PUBLISHED or ABORTED; before PUBLISHED nothing is listed. */
+/**
+ * All that an import asks of a store. OPEN → PUBLISHED or ABORTED; before PUBLISHED nothing is
+ * listed.
+ */
 export interface PackageWriter {
   addFile(path: string, bytes: Uint8Array): Promise<void>;
   /** Reads the whole source. Its caller closes it. */

@@ -17,8 +17,9 @@ type Expected = {
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
 /**
- * Chooses blocks while an image is written and compares afterwards what the file holds, decoded by foreign code, with
- * what the store gave, decoded by ours. `all` checks every block; else a sample, each block with equal chance.
+ * Chooses blocks while an image is written and compares afterwards what the file holds, decoded by
+ * foreign code, with what the store gave, decoded by ours. `all` checks every block; else a sample,
+ * each block with equal chance.
  */
 export class Prover {
   readonly #decoder = new IndependentDecoder();

@@ -69,7 +69,9 @@ async function importKey(pem: string, certificate: pkijs.Certificate): Promise<C
   }
 }
 
-/** A detached CMS signature in PEM armour, its last line ended. `openssl cms -verify` accepts it. */
+/**
+ * A detached CMS signature in PEM armour, its last line ended. `openssl cms -verify` accepts it.
+ */
 export async function signManifest(
   content: Uint8Array,
   signer: Signer,
@@ -116,8 +118,9 @@ function armour(der: Buffer): string {
 }
 
 /**
- * Checks a detached signature. A signature that does not fit is DATA_LOSS `ARCHIVE_DAMAGED`, one that is missing or of an
- * unknown signer only PERMISSION_DENIED if the caller asked for a believed one.
+ * Checks a detached signature. A signature that does not fit is DATA_LOSS `ARCHIVE_DAMAGED`, one
+ * that is missing or of an unknown signer only PERMISSION_DENIED if the caller asked for a believed
+ * one.
  */
 export async function checkSignature(
   content: Uint8Array,
@@ -159,7 +162,10 @@ function parseSignedData(cms: Uint8Array, file: string): pkijs.SignedData {
   }
 }
 
-/** With authorities also the chain from the signer to one of them. pkijs throws where it could say no. */
+/**
+ * With authorities also the chain from the signer to one of them. pkijs throws where it could say
+ * no.
+ */
 async function verifies(
   signed: pkijs.SignedData,
   data: ArrayBuffer,

@@ -13,7 +13,10 @@ import { decodeName, nameProblem } from './entry-name.ts';
 import { archiveDamaged, archiveInvalid, archiveTooLarge } from './faults.ts';
 import { type ArchiveLimits, readBytes } from './limits.ts';
 
-/** A file in an archive. Sizes in bytes; they were checked against one another and against the archive. */
+/**
+ * A file in an archive. Sizes in bytes; they were checked against one another and against the
+ * archive.
+ */
 export type ZipEntry = {
   name: string;
   dataStart: number;
@@ -37,8 +40,8 @@ const regularMode = 0o100000;
 const folderMode = 0o040000;
 
 /**
- * Opens an archive and checks all of its directory: names, kinds, sizes, that no two entries share bytes, and that
- * the header before each file says the same as the directory. No data are read.
+ * Opens an archive and checks all of its directory: names, kinds, sizes, that no two entries share
+ * bytes, and that the header before each file says the same as the directory. No data are read.
  */
 export async function openZip(path: string, limits: ArchiveLimits): Promise<OpenZip> {
   const file = await openFile(path);
@@ -75,8 +78,8 @@ async function readDirectory(file: OpenFile, limits: ArchiveLimits) {
 }
 
 /**
- * Gives yauzl its bytes. Positions come from the archive, and node:fs throws at a senseless one, out of a callback where
- * nobody could catch it: here it is an error like any other.
+ * Gives yauzl its bytes. Positions come from the archive, and node:fs throws at a senseless one,
+ * out of a callback where nobody could catch it: here it is an error like any other.
  */
 class CheckedReader extends RandomAccessReader {
   readonly #file: OpenFile;

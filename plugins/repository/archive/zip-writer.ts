@@ -23,9 +23,10 @@ const unixFile = 0o100644 * 65536;
 const max32 = 0xffffffff;
 
 /**
- * Writes a ZIP64 archive of stored files into a file that can be written at any place. The local header of an entry is
- * written again when its size and checksum are known, instead of a data descriptor behind the data: readers that
- * go through an archive from its start refuse stored entries with a descriptor.
+ * Writes a ZIP64 archive of stored files into a file that can be written at any place. The local
+ * header of an entry is written again when its size and checksum are known, instead of a data
+ * descriptor behind the data: readers that go through an archive from its start refuse stored
+ * entries with a descriptor.
  */
 export class ZipWriter {
   readonly #file: NewFile;
@@ -42,7 +43,10 @@ export class ZipWriter {
     return this.#position;
   }
 
-  /** Adds an entry from pieces, hashing them as they pass. `onWritten` gets the bytes of data written so far. */
+  /**
+   * Adds an entry from pieces, hashing them as they pass. `onWritten` gets the bytes of data
+   * written so far.
+   */
   async add(
     name: string,
     pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
@@ -61,8 +65,8 @@ export class ZipWriter {
   }
 
   /**
-   * Adds an entry whose bytes are written in any order: `write` gets the region after the local header and returns how many
-   * bytes of it are the file. They are read back to be hashed.
+   * Adds an entry whose bytes are written in any order: `write` gets the region after the local
+   * header and returns how many bytes of it are the file. They are read back to be hashed.
    */
   async addRegion(name: string, write: (region: Region) => Promise<number>): Promise<WrittenEntry> {
     const entry = await this.#begin(name);

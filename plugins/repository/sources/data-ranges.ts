@@ -4,9 +4,10 @@ import type { OpenFile } from './open-file.ts';
 
 /**
  * Which parts of a file hold data. Node has no lseek, so the kernel is asked (SEEK_DATA, SEEK_HOLE)
- * through the Perl that every Debian carries (`perl-base` is essential), on the open file itself and not
- * on its name. SEEK_DATA sees data that was written and not yet synced, which a list of disk extents
- * (FIEMAP) does not. Without Perl the whole file counts as data, which is slower and never wrong.
+ * through the Perl that every Debian carries (`perl-base` is essential), on the open file itself
+ * and not on its name. SEEK_DATA sees data that was written and not yet synced, which a list of
+ * disk extents (FIEMAP) does not. Without Perl the whole file counts as data, which is slower and
+ * never wrong.
  */
 const seekScript = `
 open(my $f, "<&=", 3) or exit 3;
@@ -31,7 +32,9 @@ async function* whole(file: OpenFile): AsyncGenerator<DataRange> {
   if (file.sizeBytes > 0) yield { start: 0, end: file.sizeBytes };
 }
 
-/** In order, without overlaps, within the file's size; whatever lies between them reads as zeros. */
+/**
+ * In order, without overlaps, within the file's size; whatever lies between them reads as zeros.
+ */
 export function dataRanges(file: OpenFile, perl = 'perl'): DataRanges {
   if (file.sizeBytes < askFromBytes) return { ranges: whole(file), origin: () => 'whole:small' };
   let origin = 'seek';

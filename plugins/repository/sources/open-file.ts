@@ -53,7 +53,9 @@ function cannotOpen(path: string, error: NodeJS.ErrnoException): RpcError {
   return RpcError.from(error);
 }
 
-/** The size of a block device: fstat gives 0, the kernel tells it in sysfs in sectors of 512 bytes. */
+/**
+ * The size of a block device: fstat gives 0, the kernel tells it in sysfs in sectors of 512 bytes.
+ */
 async function deviceSize(device: number): Promise<number> {
   const major = ((device >>> 8) & 0xfff) >>> 0;
   const minor = (device & 0xff) | ((device >>> 12) & 0xfff00);

@@ -12,8 +12,8 @@ export type ImageFormat = 'raw' | 'qcow2' | 'raw.lz4';
 
 export type OpenOptions = ChainOptions & {
   /**
-   * With a format there is no guessing: a disk that a guest wrote can begin like any format. Without one the
-   * first bytes decide, and `probed` of the result says so.
+   * With a format there is no guessing: a disk that a guest wrote can begin like any format.
+   * Without one the first bytes decide, and `probed` of the result says so.
    */
   format?: ImageFormat;
 };

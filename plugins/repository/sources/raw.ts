@@ -4,7 +4,9 @@ import type { BlockSource, FileExtent, SourceExtent } from './source.ts';
 
 /** A raw image: the bytes of the file are the bytes of the disk, its holes are zeros. */
 export interface RawSource extends BlockSource {
-  /** How the holes were found (`seek`) or why they were not (`whole:<reason>`); set after `extents`. */
+  /**
+   * How the holes were found (`seek`) or why they were not (`whole:<reason>`); set after `extents`.
+   */
   readonly holeOrigin: string | undefined;
 }
 

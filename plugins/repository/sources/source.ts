@@ -7,8 +7,8 @@
 export type SourceExtent = { offset: number; length: number; kind: 'data' | 'zero' };
 
 /**
- * Bytes of an open file that are bytes of the image: `length` bytes at `fileOffset` of `fd` belong at
- * `bufferOffset` of the buffer that is being filled.
+ * Bytes of an open file that are bytes of the image: `length` bytes at `fileOffset` of `fd` belong
+ * at `bufferOffset` of the buffer that is being filled.
  */
 export type FileExtent = { fd: number; fileOffset: number; bufferOffset: number; length: number };
 
@@ -21,7 +21,9 @@ export interface BlockSource {
   readonly name: string;
   /** The size of the image in bytes, not of the file that holds it. */
   readonly sizeBytes: number;
-  /** In order, without gaps or overlaps, the whole image. `zero` is certain, `data` may be zero too. */
+  /**
+   * In order, without gaps or overlaps, the whole image. `zero` is certain, `data` may be zero too.
+   */
   extents(): AsyncIterable<SourceExtent>;
   /**
    * The pieces of open files that hold this range, so that a worker can read by itself. What no

@@ -11,8 +11,8 @@ export const blockBytes = 65536;
 const batchBytes = 1 << 20;
 
 /**
- * A block as it is stored: LZ4 block data that decode to 64 KiB, or 64 KiB as they are. `id`, where known, is the
- * BLAKE3-256 of the plain block.
+ * A block as it is stored: LZ4 block data that decode to 64 KiB, or 64 KiB as they are. `id`, where
+ * known, is the BLAKE3-256 of the plain block.
  */
 export type StoredBlock = {
   index: number;
@@ -33,8 +33,8 @@ export function plainBlock({ index, encoding, bytes }: StoredBlock): Uint8Array 
 }
 
 /**
- * Writes stored blocks as an LZ4 frame, copying them byte for byte. The blocks come in ascending order; those left out
- * are zero. Only a last block that the image fills in part is written anew.
+ * Writes stored blocks as an LZ4 frame, copying them byte for byte. The blocks come in ascending
+ * order; those left out are zero. Only a last block that the image fills in part is written anew.
  */
 export class Lz4FrameEncoder {
   readonly #sizeBytes: number;
@@ -116,8 +116,8 @@ export class Lz4FrameEncoder {
 }
 
 /**
- * The frame as pieces of about 1 MiB. `onBlock` sees every copied block with its place in the frame before the
- * piece that holds it is handed out.
+ * The frame as pieces of about 1 MiB. `onBlock` sees every copied block with its place in the frame
+ * before the piece that holds it is handed out.
  */
 export async function* encodeFrame(
   blocks: AsyncIterable<StoredBlock>,
@@ -162,8 +162,8 @@ export async function writeLz4Frame(
 }
 
 /**
- * A `.raw.lz4` file as a target for plain blocks. A frame is written from its start to its end: offsets must ascend, each a
- * multiple of 64 KiB. Without `compress` blocks are stored as they are.
+ * A `.raw.lz4` file as a target for plain blocks. A frame is written from its start to its end:
+ * offsets must ascend, each a multiple of 64 KiB. Without `compress` blocks are stored as they are.
  */
 export async function createLz4Frame(
   path: string,

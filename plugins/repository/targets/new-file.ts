@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { close, fsync, ftruncate, open, read, write } from 'node:fs';
 import { link, open as openHandle, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import {
@@ -17,8 +18,11 @@ const closeFd = promisify(close);
 const syncFd = promisify(fsync);
 const truncateFd = promisify(ftruncate);
 
-/** The name of a file that is being written: hidden, with the process that writes it. */
-const partialName = /^\..*\.(\d+)-[0-9a-f]{12}\.partial$/;
+/**
+ * The name of a file that is being written: hidden, with the machine and the process that write it.
+ */
+const partialName = /^\.(.*)\.([A-Za-z0-9_.-]+)@(\d+)-[0-9a-f]{12}\.partial$/;
+const machine = hostname().replace(/[^A-Za-z0-9_-]/g, '_') || 'host';
 
 /** Turns what the file system says into what the caller can act on. */
 export function targetError(path: string, error: unknown): RpcError {
@@ -40,8 +44,9 @@ export function targetError(path: string, error: unknown): RpcError {
 }
 
 /**
- * A file under a temporary name in the folder where it belongs. `publish` makes it durable and gives it its name, in one
- * step and only if nothing has that name; until then a crash leaves a `.partial` file that `sweepPartials` removes.
+ * A file under a temporary name in the folder where it belongs. `publish` makes it durable and
+ * gives it its name, in one step and only if nothing has that name; until then a crash leaves a
+ * `.partial` file that `sweepPartials` removes.
  */
 export class NewFile {
   readonly path: string;
@@ -56,9 +61,10 @@ export class NewFile {
   }
 
   static async create(path: string): Promise<NewFile> {
-    const unique = `${process.pid}-${randomBytes(6).toString('hex')}`;
+    const unique = `${machine}@${process.pid}-${randomBytes(6).toString('hex')}`;
     const partial = join(dirname(path), `.${basename(path)}.${unique}.partial`);
     try {
+      await sweepPartials(dirname(path), basename(path));
       return new NewFile(path, partial, await openFd(partial, 'wx+', 0o666));
     } catch (error) {
       throw targetError(path, error);
@@ -155,16 +161,18 @@ export async function syncFolder(folder: string): Promise<void> {
 }
 
 /**
- * Removes what processes that no longer run left half-written in this folder, and returns the names. Call it where
- * only this machine writes: on another one the process may well be alive.
+ * Removes what processes of this machine that no longer run left half-written in this folder, and
+ * returns the names. With `name` only what was to become that file: so a second try clears up after
+ * a first that was killed.
  */
-export async function sweepPartials(folder: string): Promise<string[]> {
+export async function sweepPartials(folder: string, name?: string): Promise<string[]> {
   const removed: string[] = [];
-  for (const name of await readdir(folder)) {
-    const pid = partialName.exec(name)?.[1];
-    if (pid === undefined || isAlive(Number(pid))) continue;
-    await rm(join(folder, name), { force: true });
-    removed.push(name);
+  for (const found of await readdir(folder)) {
+    const [, wanted, host, pid] = partialName.exec(found) ?? [];
+    if (host !== machine || (name !== undefined && wanted !== name)) continue;
+    if (isAlive(Number(pid))) continue;
+    await rm(join(folder, found), { force: true });
+    removed.push(found);
   }
   return removed;
 }

@@ -23,8 +23,9 @@ const imageMaxBytes = 64 * 2 ** 40;
 type Table = { bytes: Buffer; position: number; dirty: boolean };
 
 /**
- * Writes a version 3 image with clusters of 64 KiB. Clusters are taken one after the other as they are written, in any order
- * of offsets; what is never written stays unallocated. Memory is bounded by the L1 table and 32 L2 tables.
+ * Writes a version 3 image with clusters of 64 KiB. Clusters are taken one after the other as they
+ * are written, in any order of offsets; what is never written stays unallocated. Memory is bounded
+ * by the L1 table and 32 L2 tables.
  */
 export class Qcow2Writer {
   readonly #sink: Qcow2Sink;
@@ -47,7 +48,10 @@ export class Qcow2Writer {
     return Math.max(1, Math.ceil((this.#l1.length * 8) / clusterSize));
   }
 
-  /** `offset` is a multiple of 64 KiB; a short last piece is padded. Gives the position of the first cluster. */
+  /**
+   * `offset` is a multiple of 64 KiB; a short last piece is padded. Gives the position of the first
+   * cluster.
+   */
   async write(offset: number, bytes: Uint8Array): Promise<number> {
     assert(offset % clusterSize === 0, 'a write at a multiple of 64 KiB');
     assert(offset + bytes.length <= Math.ceil(this.#sizeBytes / clusterSize) * clusterSize);
@@ -131,7 +135,10 @@ export class Qcow2Writer {
     return bytes;
   }
 
-  /** Every cluster is used exactly once; the blocks and the table of the refcounts count themselves too. */
+  /**
+   * Every cluster is used exactly once; the blocks and the table of the refcounts count themselves
+   * too.
+   */
   async #writeRefcounts(): Promise<{ tablePosition: number; tableClusters: number }> {
     let blocks = 0;
     let tableClusters = 0;
@@ -187,7 +194,10 @@ function padded(bytes: Uint8Array): Uint8Array {
   return whole;
 }
 
-/** Readers of qcow2 count in sectors of 512 bytes: INVALID_ARGUMENT `IMAGE_SIZE_UNALIGNED` for other sizes. */
+/**
+ * Readers of qcow2 count in sectors of 512 bytes: INVALID_ARGUMENT `IMAGE_SIZE_UNALIGNED` for other
+ * sizes.
+ */
 export function checkQcow2Size(name: string, sizeBytes: number) {
   if (sizeBytes % 512 === 0) return;
   const message = `${name} has ${sizeBytes} bytes, qcow2 needs whole sectors: use raw or raw.lz4`;

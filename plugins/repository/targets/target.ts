@@ -1,8 +1,12 @@
-/** Where the blocks of an image go to. WRITING → FINISHED or ABORTED; nothing is visible before FINISHED. */
+/**
+ * Where the blocks of an image go to. WRITING → FINISHED or ABORTED; nothing is visible before
+ * FINISHED.
+ */
 export interface BlockTarget {
   /**
-   * Writes `bytes` at `offset` (bytes). A multiple of 64 KiB, except that the last piece may be short.
-   * What is never written reads as zero. Space that runs out is RESOURCE_EXHAUSTED `TARGET_NO_SPACE`.
+   * Writes `bytes` at `offset` (bytes). A multiple of 64 KiB, except that the last piece may be
+   * short. What is never written reads as zero. Space that runs out is RESOURCE_EXHAUSTED
+   * `TARGET_NO_SPACE`.
    */
   write(offset: number, bytes: Uint8Array): Promise<void>;
   /** Of a raw file: workers may write by themselves at the offsets of the image. */

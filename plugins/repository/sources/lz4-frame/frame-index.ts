@@ -1,7 +1,10 @@
 /** A run is the unit that is read at once: 4 MiB of image. */
 export const runBytes = 4 * 2 ** 20;
 
-/** Where each run of blocks starts in the file, a checksum of its stored bytes, and which blocks are zero. */
+/**
+ * Where each run of blocks starts in the file, a checksum of its stored bytes, and which blocks are
+ * zero.
+ */
 export class FrameIndex {
   readonly blocksPerRun: number;
   blockCount = 0;

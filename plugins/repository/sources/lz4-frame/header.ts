@@ -27,7 +27,9 @@ export function corruptFrame(name: string, what: string, offset: number): RpcErr
   });
 }
 
-/** The header that exports write: 64 KiB blocks, each independent, no checksums, the size if known. */
+/**
+ * The header that exports write: 64 KiB blocks, each independent, no checksums, the size if known.
+ */
 export function encodeFrameHeader(contentBytes?: number): Uint8Array {
   const bytes = new Uint8Array(contentBytes === undefined ? 7 : 15);
   const view = new DataView(bytes.buffer);

@@ -87,8 +87,9 @@ class Cursor {
 }
 
 /**
- * Walks all blocks of a frame: lengths, checksums where there are some, the end mark, nothing behind it. Decodes only
- * what it must (the last block of a frame without a size; everything if there is a content checksum).
+ * Walks all blocks of a frame: lengths, checksums where there are some, the end mark, nothing
+ * behind it. Decodes only what it must (the last block of a frame without a size; everything if
+ * there is a content checksum).
  */
 export async function scanFrame(
   file: OpenFile,
@@ -226,7 +227,7 @@ class Scan {
   }
 
   #tooLarge(sizeBytes: number, limitBytes: number) {
-    const message = `${this.#name} unpacks to ${sizeBytes} bytes or more, allowed are ${limitBytes}`;
+    const message = `${this.#name} unpacks to ${sizeBytes} bytes or more, not ${limitBytes}`;
     return resourceExhausted('SOURCE_TOO_LARGE', message, {
       path: this.#name,
       sizeBytes: String(sizeBytes),

@@ -19,8 +19,9 @@ export type FrameOptions = ScanOptions & {
 const runCacheMax = 2;
 
 /**
- * An image in an LZ4 frame with independent blocks, readable at random. Opening walks the frame once; from then on each
- * run of blocks is compared with what was seen, so a file that changes meanwhile is DATA_LOSS `SOURCE_CHANGED`.
+ * An image in an LZ4 frame with independent blocks, readable at random. Opening walks the frame
+ * once; from then on each run of blocks is compared with what was seen, so a file that changes
+ * meanwhile is DATA_LOSS `SOURCE_CHANGED`.
  */
 export async function openLz4Frame(path: string, options: FrameOptions = {}): Promise<BlockSource> {
   const file = await openFile(path);
@@ -78,7 +79,8 @@ class OpenFrame implements BlockSource {
     target.fill(0, Math.max(0, end - offset));
   }
 
-  // The run is fetched once for all of its blocks: readers side by side would drive each other's out of the cache.
+  // The run is fetched once for all of its blocks: readers side by side would drive each other's
+  // out of the cache.
   async #readInRun(runIndex: number, offset: number, target: Uint8Array): Promise<void> {
     const { index, header } = this.#frame;
     const size = header.blockMaxBytes;

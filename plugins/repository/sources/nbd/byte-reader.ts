@@ -2,8 +2,9 @@ import type { Socket } from 'node:net';
 import { deadlineExceeded, type RpcError, unavailable } from '../../../../sdk/errors.ts';
 
 /**
- * Takes exact numbers of bytes from a socket, each within a deadline. For the handshake only: `release` ends it and gives what came
- * too early. What it holds is bounded, because the socket is paused while nobody waits.
+ * Takes exact numbers of bytes from a socket, each within a deadline. For the handshake only:
+ * `release` ends it and gives what came too early. What it holds is bounded, because the socket is
+ * paused while nobody waits.
  */
 export class ByteReader {
   readonly #socket: Socket;

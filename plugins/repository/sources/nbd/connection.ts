@@ -10,8 +10,9 @@ import { type Pending, ReplyParser, type StatusExtent } from './reply-parser.ts'
 type Failure = RpcError;
 
 /**
- * A connection to one export. At most `limits.requestsInFlight` requests are under way; more wait their turn. A request that gets no
- * answer within `timeoutMs` ends the connection, because its answer could come later and fit no more.
+ * A connection to one export. At most `limits.requestsInFlight` requests are under way; more wait
+ * their turn. A request that gets no answer within `timeoutMs` ends the connection, because its
+ * answer could come later and fit no more.
  */
 export class NbdConnection {
   readonly name: string;

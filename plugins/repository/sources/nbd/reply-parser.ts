@@ -1,7 +1,10 @@
 import { dataLoss, type RpcError } from '../../../../sdk/errors.ts';
 import { errorTypeBit, limits, magic, replyFlagDone, replyType, violation } from './protocol.ts';
 
-/** An answer to a question about extents: for each context lengths in bytes and states, from the question's offset on. */
+/**
+ * An answer to a question about extents: for each context lengths in bytes and states, from the
+ * question's offset on.
+ */
 export type StatusExtent = { length: number; state: number };
 
 /** A request that waits for its answer. `target` is filled as the data come. */
@@ -18,16 +21,20 @@ type Open = { pending: Pending; ranges: [start: number, end: number][]; error?: 
 
 type Chunk = { cookie: bigint; open: Open; flags: number; type: number; length: number };
 
-/** What is expected next: a header, a payload that is collected, or data that go to their place at once. */
+/**
+ * What is expected next: a header, a payload that is collected, or data that go to their place at
+ * once.
+ */
 type State =
   | { step: 'head'; bytes: number }
   | { step: 'payload'; bytes: number; chunk: Chunk }
   | { step: 'data'; target: Uint8Array; filled: number; after: () => void };
 
 /**
- * Takes the bytes that a server sends and settles the requests they answer. A server that lies (unknown cookie, length, place
- * or type; data twice or missing) is refused with `NBD_PROTOCOL_VIOLATION`; it is thrown, because nothing after it can be
- * understood. Holds at most one payload of bounded size.
+ * Takes the bytes that a server sends and settles the requests they answer. A server that lies
+ * (unknown cookie, length, place or type; data twice or missing) is refused with
+ * `NBD_PROTOCOL_VIOLATION`; it is thrown, because nothing after it can be understood. Holds at most
+ * one payload of bounded size.
  */
 export class ReplyParser {
   readonly #name: string;

@@ -67,7 +67,10 @@ class NbdSource implements BlockSource {
     yield* this.classified(allocationContext, (state) => (state & stateZero ? 'zero' : 'data'));
   }
 
-  /** The whole export in extents of one kind each; one extent if the server does not know the context. */
+  /**
+   * The whole export in extents of one kind each; one extent if the server does not know the
+   * context.
+   */
   protected async *classified<K extends string>(
     context: string,
     classify: (state: number) => K,

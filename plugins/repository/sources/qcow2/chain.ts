@@ -10,13 +10,15 @@ import { TablePages } from './table-pages.ts';
 
 export type ChainOptions = {
   /**
-   * Folders in which the backing files must lie; an empty list allows none. Undefined allows all, which is
-   * right only for images of the operator's own: a foreign image could name any file of this machine.
+   * Folders in which the backing files must lie; an empty list allows none. Undefined allows all,
+   * which is right only for images of the operator's own: a foreign image could name any file of
+   * this machine.
    */
   backingRoots?: string[];
   /**
-   * Whether a backing file whose format the image does not name may be looked at to find out. A guest that
-   * can write to a raw file can make it look like a qcow2 file that names any other file, hence the default no.
+   * Whether a backing file whose format the image does not name may be looked at to find out. A
+   * guest that can write to a raw file can make it look like a qcow2 file that names any other
+   * file, hence the default no.
    */
   probeBacking?: boolean;
   perl?: string;

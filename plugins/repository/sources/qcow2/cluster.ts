@@ -11,8 +11,9 @@ const unzstd = promisify(zstdDecompress);
 const zstdOptions = { params: { [constants.ZSTD_d_windowLogMax]: 23 } };
 
 /**
- * Decompressed clusters, the last few of a chain. The compressed length counts in sectors, so foreign bytes
- * follow the compressed ones; the output never grows beyond one cluster, whatever the bytes say.
+ * Decompressed clusters, the last few of a chain. The compressed length counts in sectors, so
+ * foreign bytes follow the compressed ones; the output never grows beyond one cluster, whatever the
+ * bytes say.
  */
 export class ClusterCache {
   readonly #clusters = new Map<string, Promise<Uint8Array>>();

@@ -47,7 +47,10 @@ function unsupported(path: string, feature: string, advice: string): RpcError {
   return unimplemented('SOURCE_UNSUPPORTED', message, { path, feature });
 }
 
-/** `bytes` is the start of the file, at most `headerMaxBytes`. It comes from outside: nothing is believed. */
+/**
+ * `bytes` is the start of the file, at most `headerMaxBytes`. It comes from outside: nothing is
+ * believed.
+ */
 export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < 4 || view.getUint32(0) !== qcow2Magic) {
@@ -159,7 +162,9 @@ function parseFeatures(
   };
 }
 
-/** The backing file's name and, from its header extension, its format. `area` is the first cluster. */
+/**
+ * The backing file's name and, from its header extension, its format. `area` is the first cluster.
+ */
 function parseBacking(
   area: Uint8Array,
   headerBytes: number,

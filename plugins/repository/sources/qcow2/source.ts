@@ -13,8 +13,9 @@ export interface Qcow2Source extends ChangeTrackingSource {
   /** Internal snapshots in the top file. Only the active state is read. */
   readonly internalSnapshotCount: number;
   /**
-   * What the top `depth` files of the chain hold, i.e. what may differ from the image below them. `depth` is
-   * at least 1 and less than the length of the chain, else everything is reported as changed.
+   * What the top `depth` files of the chain hold, i.e. what may differ from the image below them.
+   * `depth` is at least 1 and less than the length of the chain, else everything is reported as
+   * changed.
    */
   changedSince(depth: number): AsyncIterable<ChangedExtent>;
 }

@@ -5,15 +5,17 @@ import { type OpenFile, truncated } from '../open-file.ts';
 export type TableEntry = { high: number; low: number };
 
 /**
- * Pages of the tables of a whole chain, the least recently used one leaves first. A table is never held as a
- * whole, so that no claim in a header decides about memory.
+ * Pages of the tables of a whole chain, the least recently used one leaves first. A table is never
+ * held as a whole, so that no claim in a header decides about memory.
  */
 export class TablePages {
   readonly #pages = new Map<string, DataView>();
   /** The page that was used last: entries are mostly asked for one after the other. */
   #latest: { fd: number; index: number; page: DataView } | undefined;
 
-  /** `position` in bytes, a multiple of 8. Beyond the end of the file: DATA_LOSS `SOURCE_TRUNCATED`. */
+  /**
+   * `position` in bytes, a multiple of 8. Beyond the end of the file: DATA_LOSS `SOURCE_TRUNCATED`.
+   */
   entry(file: OpenFile, position: number): TableEntry {
     const page = this.#page(file, Math.floor(position / tablePageBytes));
     const at = position % tablePageBytes;

@@ -3,8 +3,8 @@ const contentSizeBytes = [0, 2, 4, 8];
 const dictionaryIdBytes = [0, 1, 2, 4];
 
 /**
- * The length of the zstd frame that `bytes` begin with, or undefined if it is not whole. The decoder would take
- * a frame behind it, i.e. the next cluster, for a part of this one.
+ * The length of the zstd frame that `bytes` begin with, or undefined if it is not whole. The
+ * decoder would take a frame behind it, i.e. the next cluster, for a part of this one.
  */
 export function zstdFrameBytes(bytes: Uint8Array): number | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

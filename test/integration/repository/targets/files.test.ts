@@ -62,22 +62,39 @@ test('new file: a disk without space is RESOURCE_EXHAUSTED and names the file', 
   t.is(error.metadata.path, file.path);
 });
 
-test('new file: what a dead process left is swept, what a live one writes is not', async (t) => {
-  const folder = await tempFolder(t);
+/** A process that dies while it writes this file. */
+async function killedWriter(path: string) {
   const module = new URL('../../../../plugins/repository/targets/new-file.ts', import.meta.url);
   const script = `
     const { NewFile } = await import(${JSON.stringify(module.href)});
-    const file = await NewFile.create(${JSON.stringify(join(folder, 'dead'))});
+    const file = await NewFile.create(${JSON.stringify(path)});
     await file.write(0, new Uint8Array(10));
     process.kill(process.pid, 'SIGKILL');`;
   spawnSync(process.execPath, ['--input-type=module', '-e', script]);
+}
+
+test('new file: what a dead process left is swept, what a live one writes is not', async (t) => {
+  const folder = await tempFolder(t);
+  await killedWriter(join(folder, 'dead'));
   const mine = await NewFile.create(join(folder, 'mine'));
   t.teardown(() => mine.abort());
   await writeFile(join(folder, '.x.1234.partial'), 'not ours');
+  const again = await NewFile.create(join(folder, 'other'));
+  t.teardown(() => again.abort());
+  t.is((await readdir(folder)).length, 4);
   const removed = await sweepPartials(folder);
   t.is(removed.length, 1);
   t.regex(removed[0]!, /^\.dead\..*\.partial$/);
-  t.is((await readdir(folder)).length, 2);
+  t.is((await readdir(folder)).length, 3);
+});
+
+test('new file: a second try clears up after a first that was killed', async (t) => {
+  const folder = await tempFolder(t);
+  await killedWriter(join(folder, 'archive'));
+  t.is((await readdir(folder)).length, 1);
+  const file = await NewFile.create(join(folder, 'archive'));
+  await file.publish();
+  t.deepEqual(await readdir(folder), ['archive']);
 });
 
 const sizes = [512, 65536, 70 * 65536, 600 * 2 ** 20 + 1536, 40 * 2 ** 30];

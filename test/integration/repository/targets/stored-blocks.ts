@@ -9,7 +9,9 @@ type Lz4Wasm = {
 /** The foreign compressor: what it makes was not made by the code under test. */
 export const lz4Wasm: Lz4Wasm = await import('lz4-wasm/lz4_wasm.js');
 
-/** LZ4 block data without the length that lz4-wasm puts in front; undefined if it did not shrink. */
+/**
+ * LZ4 block data without the length that lz4-wasm puts in front; undefined if it did not shrink.
+ */
 export function packBlock(plain: Uint8Array): Uint8Array | undefined {
   const packed = lz4Wasm.compress(plain).subarray(4);
   return packed.length < plain.length ? packed.slice() : undefined;

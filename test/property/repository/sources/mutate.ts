@@ -5,7 +5,10 @@ export type Mutation = { at: number; value: number; width: 1 | 2 | 4 | 8 };
 
 const edges = [0, 1, 2, 0x7f, 0x80, 0xff, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff];
 
-/** One to four changes, each in one of the ranges (bytes, the end excluded). Ranges that come twice are hit twice as often. */
+/**
+ * One to four changes, each in one of the ranges (bytes, the end excluded). Ranges that come twice
+ * are hit twice as often.
+ */
 export function mutationsIn(...ranges: [start: number, end: number][]): fc.Arbitrary<Mutation[]> {
   const places = ranges.map(([min, end]) => fc.noBias(fc.integer({ min, max: end - 1 })));
   return fc.array(

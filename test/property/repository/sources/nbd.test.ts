@@ -18,7 +18,9 @@ function chunk(cookie: bigint, type: number, payload: Uint8Array, flags: number)
   return Buffer.concat([head, payload]);
 }
 
-/** A parser with a read of 1000 bytes at 5000 (cookie 1) and a question about extents (cookie 2). */
+/**
+ * A parser with a read of 1000 bytes at 5000 (cookie 1) and a question about extents (cookie 2).
+ */
 function waiting() {
   const target = Buffer.alloc(1000 + 64, 0xaa);
   const settled: string[] = [];

@@ -12,7 +12,9 @@ import { tempFolder } from '../../../support/temp-folder.ts';
 import { mutate, mutationsIn } from './mutate.ts';
 
 const mebibyte = 2 ** 20;
-/** A run of 1 MiB of image, decompressed clusters and pages of tables: nothing near a claimed size. */
+/**
+ * A run of 1 MiB of image, decompressed clusters and pages of tables: nothing near a claimed size.
+ */
 const memoryBoundBytes = 160 * mebibyte;
 
 /** A small image with data, holes and a compressed cluster, made without QEMU. */
