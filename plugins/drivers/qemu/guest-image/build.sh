@@ -9,6 +9,10 @@ project=$(CDPATH='' cd -- "$here/../../../.." && pwd)
 output="${MICROMANO_CACHE:-$project/build}/guest-image"
 PATH="$PATH:/usr/sbin:/sbin"
 
+wanted=$(find "$here" -type f | LC_ALL=C sort | xargs cat | cksum)
+up_to_date() { [ "$(cat "$output/stamp" 2>/dev/null)" = "$wanted" ] && [ -e "$output/demo-guest.json" ]; }
+if up_to_date; then exit 0; fi
+
 # One install line for all that is missing, instead of one failure after the other.
 packages=""
 need() { command -v "$1" >/dev/null 2>&1 || packages="$packages $2"; }
@@ -25,9 +29,6 @@ if [ -n "$packages" ]; then
   exit 69
 fi
 
-wanted=$(find "$here" -type f | LC_ALL=C sort | xargs cat | cksum)
-up_to_date() { [ "$(cat "$output/stamp" 2>/dev/null)" = "$wanted" ] && [ -e "$output/demo-guest.json" ]; }
-if up_to_date; then exit 0; fi
 if [ "${1:-}" = --check ]; then exit 1; fi
 
 mkdir -p "$output"
