@@ -74,7 +74,7 @@ export class Lab {
 
   /** Starts the VNF's own side: an agent that hears notifications and speaks to the components. */
   async agent(vnf: VnfInstance): Promise<VnfAgent> {
-    const agent = new VnfAgent(this.site.transport('vnf'), vnf.id);
+    const agent = new VnfAgent(this.site.transport('vnf'), vnf.id, this.print);
     await agent.start();
     this.started.push(agent);
     return agent;

@@ -26,12 +26,15 @@ export class VnfAgent {
   /** Every notification that was handled, in order. */
   readonly handled: Handled[] = [];
   private readonly api: Notifications;
+  private readonly print: (line: string) => void;
   private readonly vnfInstanceId: string;
   private readonly lcm: Client<typeof VnfLcmService>;
   private readonly stopping = new AbortController();
   private running: Promise<void> | undefined;
 
-  constructor(transport: Transport, vnfInstanceId: string) {
+  /** `print` hears of troubles that the agent gets over by itself. */
+  constructor(transport: Transport, vnfInstanceId: string, print: (line: string) => void) {
+    this.print = print;
     this.api = createClient(VnfSnapshotNotificationService, transport);
     this.lcm = createClient(VnfLcmService, transport);
     this.vnfInstanceId = vnfInstanceId;
@@ -68,7 +71,7 @@ export class VnfAgent {
       } catch (thrown) {
         if (signal.aborted) return;
         const error = RpcError.from(thrown);
-        process.stderr.write(`vnf agent: ${error.message} [${error.reason}]; watching again\n`);
+        this.print(`vnf agent: ${error.message} [${error.reason}]; watching again`);
       }
       await new Promise((resolve) => setTimeout(resolve, rewatchMs));
     }
@@ -81,7 +84,7 @@ export class VnfAgent {
       await this.api.respondToVnfSnapshotNotification({ notificationId, ...answer });
     } catch (thrown) {
       // The VNFM stopped waiting: go on with normal operation, as the interface says.
-      process.stderr.write(`vnf agent: ${RpcError.from(thrown).message}\n`);
+      this.print(`vnf agent: ${RpcError.from(thrown).message}`);
       await this.askAll('resume');
     }
   }

@@ -1,0 +1,146 @@
+import { readdir } from 'node:fs/promises';
+import { components } from '../../../app/demo/invariant.ts';
+import { DriverService } from '../../../gen/nfv/driver/v1/driver_pb.js';
+import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { OperationOccurrenceService } from '../../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
+import { RepositoryService } from '../../../gen/nfv/repository/v1/repository_pb.js';
+import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import { SnapshotAvailability, VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import { PackageState } from '../../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
+import { eventually } from '../eventually.ts';
+import { leftovers } from './leftovers.ts';
+import type { Expected } from './procedures.ts';
+import type { SystemRig } from './system-rig.ts';
+
+/** How long guests may stand still: the longest freeze or promise of the demo VNF, in milliseconds. */
+const standMsMax = 45_000;
+
+/**
+ * The judge of a whole system after bad luck: what is wrong with it, in words; nothing when all operations have ended, all that is
+ * listed is whole and is exactly what is expected, the VNF runs, and nothing is left over.
+ */
+export async function problems(rig: SystemRig, expected: Expected): Promise<string[]> {
+  const checks = [operations, snapshots, packages, archives, guests, leftovers];
+  const found = await Promise.all(checks.map((check) => check(rig, expected)));
+  return found.flat();
+}
+
+async function operations({ site }: SystemRig): Promise<string[]> {
+  const client = site.client(OperationOccurrenceService, 'em');
+  const { occurrences } = await client.listLifecycleOperationOccurrences({});
+  const { COMPLETED, ROLLED_BACK } = OperationState;
+  return occurrences
+    .filter(({ operationState: state }) => state !== COMPLETED && state !== ROLLED_BACK)
+    .map(({ id, operationState }) => `operation ${id} is ${OperationState[operationState]}`);
+}
+
+async function snapshots(rig: SystemRig, expected: Expected): Promise<string[]> {
+  const { vnfSnapshotInfos: infos } = await rig.lab.lcm.queryVnfSnapshotInfo({ allFields: true });
+  const driver = rig.site.client(DriverService, 'vim');
+  const { snapshots: held } = await driver.listInstanceSnapshots({}, { target: rig.driver });
+  const named = infos.flatMap((info) =>
+    (info.vnfSnapshot?.vnfcSnapshots ?? []).map((part) => part.instanceSnapshot?.snapshotId ?? '?'),
+  );
+  return [
+    ...difference(
+      'VNF snapshots',
+      infos.map(({ id }) => id),
+      expected.snapshots,
+    ),
+    ...difference(
+      'instance snapshots',
+      held.map(({ snapshotId }) => snapshotId),
+      named,
+    ),
+    ...infos
+      .filter((info) => info.availability !== SnapshotAvailability.AVAILABLE)
+      .map((info) => `snapshot ${info.id} is ${SnapshotAvailability[info.availability]}`),
+    ...infos.filter((info) => info.operationInProgress !== '').map(({ id }) => `${id} is busy`),
+  ];
+}
+
+async function packages(rig: SystemRig, expected: Expected): Promise<string[]> {
+  const { vnfSnapshotPkgInfos: infos } = await rig.lab.packages.queryVnfSnapshotPackageInfo({});
+  const repository = rig.site.client(RepositoryService, 'vnfm');
+  const { packages: stored } = await repository.listPackages({});
+  const damages: string[] = [];
+  for await (const { event } of repository.verifyPackages({})) {
+    if (event.case === 'damage') damages.push(`${event.value.object}: ${event.value.detail}`);
+  }
+  return [
+    ...difference(
+      'listed packages',
+      infos.map(({ id }) => id),
+      expected.packages,
+    ),
+    ...difference(
+      'stored packages',
+      stored.map(({ packageId }) => packageId),
+      expected.packages,
+    ),
+    ...damages,
+    ...infos
+      .filter((info) => info.state !== PackageState.AVAILABLE)
+      .map((info) => `package ${info.id} is ${PackageState[info.state]}`),
+    ...infos.filter((info) => info.operationInProgress !== '').map(({ id }) => `${id} is busy`),
+  ];
+}
+
+async function archives(rig: SystemRig, expected: Expected): Promise<string[]> {
+  return difference('archives', await readdir(rig.archives), expected.archives);
+}
+
+/** The VNF runs, and its components speak to each other. */
+async function guests(rig: SystemRig): Promise<string[]> {
+  const vnf = await rig.vnf();
+  const info = vnf.instantiatedVnfInfo;
+  const found: string[] = [];
+  if (vnf.operationInProgress !== '') found.push(`VNF ${vnf.id} is busy`);
+  if (info?.vnfState !== VnfState.STARTED) found.push('the VNF is not recorded as started');
+  found.push(...(await traffic(rig)));
+  const driver = rig.site.client(DriverService, 'vim');
+  const { computes } = await driver.listComputes({}, { target: rig.driver });
+  if (computes.length !== info?.vnfcResourceInfo.length) found.push('computes are missing or over');
+  for (const { computeId, state, stateReason, hold, quiesced } of computes) {
+    if (state !== ComputeState.RUNNING) {
+      found.push(`${computeId} is ${ComputeState[state]} ${stateReason}`);
+    }
+    if (hold) found.push(`${computeId} is held`);
+    if (quiesced) found.push(`${computeId} is frozen`);
+  }
+  const { volumes } = await driver.listVolumes({}, { target: rig.driver });
+  const attached = computes.flatMap(({ spec }) => spec?.volumes.map((item) => item.volumeId) ?? []);
+  const ids = volumes.map(({ storageId }) => storageId);
+  return [...found, ...difference('volumes', ids, attached)];
+}
+
+/** Numbers go on, and no component noticed anything. */
+async function traffic({ agent }: SystemRig): Promise<string[]> {
+  const first = components(await agent.states()).gateway;
+  try {
+    const later = await eventually(
+      'the gateway issues numbers',
+      async () => {
+        const states = await agent.states();
+        const { gateway } = components(states);
+        const anew = gateway.generation !== first.generation;
+        return anew || gateway.counter > first.counter + 1 ? states : undefined;
+      },
+      standMsMax,
+    );
+    return Object.values(later)
+      .filter((state) => state.fault || state.prepared)
+      .map((state) => `the ${state.role} says ${JSON.stringify(state)}`);
+  } catch (error) {
+    return [`${(error as Error).message}: ${JSON.stringify(await agent.states())}`];
+  }
+}
+
+export function difference(what: string, found: string[], expected: string[]): string[] {
+  const missing = expected.filter((item) => !found.includes(item));
+  const over = found.filter((item) => !expected.includes(item));
+  return [
+    ...(missing.length > 0 ? [`${what}: ${missing.join(', ')} are missing`] : []),
+    ...(over.length > 0 ? [`${what}: ${over.join(', ')} should not be there`] : []),
+  ];
+}

@@ -1,0 +1,161 @@
+import { randomUUID } from 'node:crypto';
+import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { RpcError } from '../../../sdk/errors.ts';
+import { problems } from './checker.ts';
+import {
+  afterwards,
+  atFirst,
+  type Base,
+  type Expected,
+  type ProcedureUnderTest,
+  procedures,
+} from './procedures.ts';
+import type { SystemRig } from './system-rig.ts';
+
+/** Where a process dies: at the n-th hit of a failpoint in a procedure. */
+export type Point = { procedure: ProcedureUnderTest; failpoint: string; hit: number };
+
+/** After so many kills the main job is done once from end to end. */
+const wholeJobEvery = 12;
+/** Points of a name beyond this many are like those before. */
+const hitsMax = 3;
+/** Names that say nothing about where a procedure is: each has one of the procedure's own beside it. */
+const unspecific = /^(operations|records)\./;
+
+const settingOf = ({ failpoint, hit }: Point) => `${failpoint}=${hit - 1}*off->1*kill`;
+const nameOf = (point: Point) =>
+  `kill -9 in ${point.procedure.name} at ${point.failpoint}, hit ${point.hit}`;
+
+/** Runs each procedure once and takes down where it can die. */
+export async function findPoints(rig: SystemRig, base: Base): Promise<Point[]> {
+  const lists: Point[][] = [];
+  for (const procedure of procedures) {
+    const before = (await rig.hits()).length;
+    const { lifecycleOperationOccurrenceId: id } = await procedure.begin(rig, base, randomUUID());
+    await rig.completed(id);
+    const counts = new Map<string, number>();
+    const points: Point[] = [];
+    for (const failpoint of (await rig.hits()).slice(before)) {
+      const hit = (counts.get(failpoint) ?? 0) + 1;
+      counts.set(failpoint, hit);
+      if (!unspecific.test(failpoint) && hit <= hitsMax) points.push({ procedure, failpoint, hit });
+    }
+    lists.push(points);
+    await tidy(rig, base, afterwards(base, procedure.added(base, await rig.ended(id))));
+  }
+  return interleave(lists);
+}
+
+/** One of each list in turn: the recovery of one procedure does not hit the failpoints of the next. */
+function interleave<T>(lists: T[][]): T[] {
+  const longest = Math.max(...lists.map((list) => list.length));
+  return Array.from({ length: longest }).flatMap((_, index) =>
+    lists.flatMap((list) => list.slice(index, index + 1)),
+  );
+}
+
+/** Takes away what was added, through the interface. */
+async function tidy(rig: SystemRig, base: Base, present: Expected): Promise<void> {
+  const first = atFirst(base);
+  const isOver = (kind: keyof Expected) => (id: string) => !first[kind].includes(id);
+  for (const id of present.snapshots.filter(isOver('snapshots'))) await rig.deleteSnapshot(id);
+  for (const id of present.packages.filter(isOver('packages'))) await rig.deletePackage(id);
+  for (const name of present.archives.filter(isOver('archives'))) await rig.deleteArchive(name);
+}
+
+/** Starts an operation in a process that dies in it; the answer may be lost. */
+async function beginAndDie(rig: SystemRig, base: Base, point: Point, requestId: string) {
+  let known: string | undefined;
+  try {
+    const answer = await point.procedure.begin(rig, base, requestId);
+    known = answer.lifecycleOperationOccurrenceId;
+  } catch (error) {
+    if (RpcError.from(error).reason !== 'UNAVAILABLE') throw error;
+  }
+  await rig.died();
+  return known;
+}
+
+/** Judges the system after a kill, and leaves it as it was at first. */
+async function judge(
+  rig: SystemRig,
+  base: Base,
+  point: Point,
+  requestId: string,
+  known: string | undefined,
+): Promise<string[]> {
+  const { procedure } = point;
+  const { lifecycleOperationOccurrenceId: id } = await procedure.begin(rig, base, requestId);
+  const occurrence = await rig.ended(id);
+  const completed = occurrence.operationState === OperationState.COMPLETED;
+  const present = completed ? afterwards(base, procedure.added(base, occurrence)) : atFirst(base);
+  const found = await problems(rig, present);
+  await tidy(rig, base, present);
+  if (known !== undefined && known !== id) found.push('the operation was forgotten');
+  const how = `${OperationState[occurrence.operationState]} ${occurrence.error?.detail ?? ''}`;
+  return found.map((text) => `${nameOf(point)}, ended as ${how}: ${text}`);
+}
+
+/** The main job, from end to end. */
+async function wholeJob(rig: SystemRig, base: Base): Promise<void> {
+  const taken = await rig.createSnapshot();
+  await rig.completed(taken.lifecycleOperationOccurrenceId);
+  const packed = await rig.createPackage(taken.vnfSnapshotInfoId);
+  await rig.completed(packed.lifecycleOperationOccurrenceId);
+  const extracted = await rig.extractPackage(packed.vnfSnapshotPkgId);
+  await rig.completed(extracted.lifecycleOperationOccurrenceId);
+  const reverted = await rig.revert(extracted.vnfSnapshotInfoId);
+  await rig.completed(reverted.lifecycleOperationOccurrenceId);
+  const snapshots = [taken.vnfSnapshotInfoId, extracted.vnfSnapshotInfoId];
+  const packages = [packed.vnfSnapshotPkgId];
+  await tidy(rig, base, afterwards(base, { snapshots, packages }));
+}
+
+/** The recovery of one procedure does not come by the failpoints of another, so the next kill can be set up with its start. */
+function canArm(point: Point, next: Point | undefined): next is Point {
+  return next !== undefined && next.procedure !== point.procedure && /^vnfm\./.test(next.failpoint);
+}
+
+/** Kills a site at a point, starts it again so that it will die at `next`, and judges it: what is wrong, in words. */
+export async function killAt(
+  rig: SystemRig,
+  base: Base,
+  point: Point,
+  next?: Point,
+): Promise<string[]> {
+  const requestId = randomUUID();
+  const known = await beginAndDie(rig, base, point, requestId);
+  await rig.start(next ? settingOf(next) : '');
+  return judge(rig, base, point, requestId, known);
+}
+
+/** Starts the site anew so that it will die at a point. */
+export async function arm(rig: SystemRig, point: Point): Promise<void> {
+  await rig.kill();
+  await rig.start(settingOf(point));
+}
+
+/**
+ * Kills one site at many points, one after the other, judges it after each, and does the main job between. Returns what was
+ * wrong, in words; ends at the first fault, because what follows it may be its consequence.
+ */
+export async function killAtEach(
+  rig: SystemRig,
+  base: Base,
+  points: readonly Point[],
+): Promise<string[]> {
+  let armed: Point | undefined;
+  for (const [index, point] of points.entries()) {
+    if (armed !== point) await arm(rig, point);
+    const wholeJobNow = index % wholeJobEvery === wholeJobEvery - 1;
+    const next = points[index + 1];
+    armed = !wholeJobNow && canArm(point, next) ? next : undefined;
+    const found = await killAt(rig, base, point, armed);
+    if (found.length > 0) return found;
+    if (wholeJobNow) await wholeJob(rig, base);
+  }
+  await rig.kill();
+  await rig.start();
+  await wholeJob(rig, base);
+  return problems(rig, atFirst(base));
+}

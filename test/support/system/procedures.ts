@@ -1,0 +1,98 @@
+import type { LifecycleOperationOccurrence } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import type { SystemRig } from './system-rig.ts';
+
+/** What every procedure starts from: a running VNF, a snapshot, its package, and an archive of a package that is gone. */
+export type Base = {
+  snapshot: string;
+  package: string;
+  /** The package that is only in the archive "other". */
+  otherPackage: string;
+};
+
+/** What is there after an operation: no more and no less. */
+export type Expected = { snapshots: string[]; packages: string[]; archives: string[] };
+
+/** An operation of the main job that a test interrupts. */
+export type ProcedureUnderTest = {
+  /** As its failpoints name it. */
+  name: string;
+  /** A repeat with the same request id gives the same operation. */
+  begin(
+    rig: SystemRig,
+    base: Base,
+    requestId: string,
+  ): Promise<{ lifecycleOperationOccurrenceId: string }>;
+  /** What a completed operation adds. */
+  added(base: Base, occurrence: LifecycleOperationOccurrence): Partial<Expected>;
+};
+
+/** The archive that `exportPackage` writes. */
+const exported = 'exported';
+
+export const procedures: readonly ProcedureUnderTest[] = [
+  {
+    name: 'create-vnf-snapshot',
+    begin: (rig, _base, requestId) => rig.createSnapshot(requestId),
+    added: (_base, { vnfSnapshotInfoId }) => ({ snapshots: [vnfSnapshotInfoId] }),
+  },
+  {
+    name: 'create-vnf-snapshot-package',
+    begin: (rig, base, requestId) => rig.createPackage(base.snapshot, requestId),
+    added: (_base, { vnfSnapshotPkgId }) => ({ packages: [vnfSnapshotPkgId] }),
+  },
+  {
+    name: 'revert-to-vnf-snapshot',
+    begin: (rig, base, requestId) => rig.revert(base.snapshot, requestId),
+    added: () => ({}),
+  },
+  {
+    name: 'extract-vnf-snapshot-package',
+    begin: (rig, base, requestId) => rig.extractPackage(base.package, requestId),
+    added: (_base, { vnfSnapshotInfoId }) => ({ snapshots: [vnfSnapshotInfoId] }),
+  },
+  {
+    name: 'export-vnf-snapshot-package',
+    begin: (rig, base, requestId) => rig.exportPackage(base.package, exported, requestId),
+    added: () => ({ archives: [`${exported}.zip`] }),
+  },
+  {
+    name: 'import-vnf-snapshot-package',
+    begin: (rig, _base, requestId) => rig.importPackage('other', requestId),
+    added: (base) => ({ packages: [base.otherPackage] }),
+  },
+];
+
+/** Makes what every procedure starts from. */
+export async function makeBase(rig: SystemRig): Promise<Base> {
+  await rig.instantiate();
+  const taken = await rig.createSnapshot();
+  await rig.completed(taken.lifecycleOperationOccurrenceId);
+  const snapshot = taken.vnfSnapshotInfoId;
+  const other = await rig.createPackage(snapshot);
+  await rig.completed(other.lifecycleOperationOccurrenceId);
+  const archived = await rig.exportPackage(other.vnfSnapshotPkgId, 'other');
+  await rig.completed(archived.lifecycleOperationOccurrenceId);
+  await rig.deletePackage(other.vnfSnapshotPkgId);
+  const packed = await rig.createPackage(snapshot);
+  await rig.completed(packed.lifecycleOperationOccurrenceId);
+  return {
+    snapshot,
+    package: packed.vnfSnapshotPkgId,
+    otherPackage: other.vnfSnapshotPkgId,
+  };
+}
+
+/** The whole of what is there before an operation. */
+export function atFirst(base: Base): Expected {
+  return { snapshots: [base.snapshot], packages: [base.package], archives: ['other.zip'] };
+}
+
+/** What is there when an operation has completed. */
+export function afterwards(base: Base, added: Partial<Expected>): Expected {
+  const first = atFirst(base);
+  return {
+    snapshots: [...first.snapshots, ...(added.snapshots ?? [])],
+    packages: [...first.packages, ...(added.packages ?? [])],
+    archives: [...first.archives, ...(added.archives ?? [])],
+  };
+}

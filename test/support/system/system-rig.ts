@@ -1,0 +1,204 @@
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
+import { Lab } from '../../../app/demo/lab.ts';
+import { Site } from '../../../app/demo/site.ts';
+import type { VnfAgent } from '../../../app/demo/vnf-agent.ts';
+import {
+  type LifecycleOperationOccurrence,
+  OperationState,
+} from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { OperationOccurrenceService } from '../../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
+import type { VnfInstance } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import { ConsistencyPolicy, SnapshotType } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import { tempFolder } from '../temp-folder.ts';
+
+/** The longest wait for a process to die at its failpoint, and for an operation to end. */
+const dieMsMax = 60_000;
+const endMsMax = 120_000;
+
+const nothing = () => {};
+
+/** A real `mano serve` with the demo VNF on it, which is killed and started again over the same folder. */
+export class SystemRig {
+  readonly driver: string;
+  /** The data folder of the site. */
+  readonly folder: string;
+  /** Where archives are written and read. */
+  readonly archives: string;
+  private readonly hitsFile: string;
+  private running: { site: Site; lab: Lab; agent?: VnfAgent } | undefined;
+  private vnfInstanceId = '';
+
+  private constructor(driver: string, root: string) {
+    this.driver = driver;
+    this.folder = join(root, 'site');
+    this.archives = join(root, 'archives');
+    this.hitsFile = join(root, 'hits');
+  }
+
+  /** A started site without a VNF. */
+  static async open(t: ExecutionContext, driver: string): Promise<SystemRig> {
+    const rig = new SystemRig(driver, await tempFolder(t));
+    await mkdir(rig.archives);
+    t.teardown(() => rig.kill());
+    await rig.start();
+    return rig;
+  }
+
+  get site(): Site {
+    return this.now.site;
+  }
+
+  get lab(): Lab {
+    return this.now.lab;
+  }
+
+  /** The VNF's side of the present site. */
+  get agent(): VnfAgent {
+    if (!this.now.agent) throw new Error('the VNF has no agent yet');
+    return this.now.agent;
+  }
+
+  get vnfId(): string {
+    return this.vnfInstanceId;
+  }
+
+  archive(name: string): string {
+    return join(this.archives, `${name}.zip`);
+  }
+
+  /** Starts the site. It counts failpoints from its start, and dies where `failpoints` says. */
+  async start(failpoints = ''): Promise<void> {
+    await rm(this.hitsFile, { force: true });
+    const configuration = { version: 1 as const, drivers: [this.driver] };
+    const environment = { NFV_FAILPOINTS: failpoints, NFV_FAILPOINTS_LOG: this.hitsFile };
+    const site = await Site.start('A', this.folder, configuration, environment);
+    const lab = new Lab(site, nothing);
+    this.running = { site, lab };
+    if (this.vnfInstanceId !== '') this.running.agent = await lab.agent(await this.vnf());
+  }
+
+  async stop(): Promise<void> {
+    await this.end('stop');
+  }
+
+  async kill(): Promise<void> {
+    await this.end('kill');
+  }
+
+  /** Waits until the site has died at its failpoint. */
+  async died(): Promise<void> {
+    const { site } = this.now;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(resolve, dieMsMax, 'late');
+    });
+    const outcome = await Promise.race([site.ended, late]);
+    clearTimeout(timer);
+    if (outcome === 'late') throw new Error('the site did not die at its failpoint');
+    await this.end('kill');
+  }
+
+  /** The names of the failpoints that the present process has hit, in order. */
+  async hits(): Promise<string[]> {
+    const text = await readFile(this.hitsFile, 'utf8').catch(() => '');
+    return text.split('\n').filter((line) => line !== '');
+  }
+
+  /** Makes the demo VNF and lets it run. */
+  async instantiate(): Promise<void> {
+    const vnf = await this.lab.instantiate(this.driver, false);
+    this.vnfInstanceId = vnf.id;
+    this.now.agent = await this.lab.agent(vnf);
+  }
+
+  vnf(): Promise<VnfInstance> {
+    return this.lab.vnf(this.vnfInstanceId);
+  }
+
+  /** Follows an operation to its end, whatever that is. */
+  async ended(id: string): Promise<LifecycleOperationOccurrence> {
+    const operations = this.site.client(OperationOccurrenceService, 'em');
+    const request = { lifecycleOperationOccurrenceId: id };
+    const options = { deadlineMs: endMsMax };
+    let last: LifecycleOperationOccurrence | undefined;
+    const events = operations.watchLifecycleOperationOccurrence(request, options);
+    for await (const { occurrence } of events) last = occurrence;
+    if (!last) throw new Error(`operation ${id} cannot be watched`);
+    return last;
+  }
+
+  /** Follows an operation that has to complete. */
+  async completed(id: string): Promise<void> {
+    const { operationState, error } = await this.ended(id);
+    if (operationState === OperationState.COMPLETED) return;
+    const state = OperationState[operationState];
+    throw new Error(`operation ${id} ended as ${state}: ${error?.reason} ${error?.detail}`);
+  }
+
+  createSnapshot(requestId = '') {
+    return this.lab.lcm.createVnfSnapshot({
+      vnfInstanceId: this.vnfInstanceId,
+      type: SnapshotType.WARM,
+      consistency: ConsistencyPolicy.REQUIRED,
+      requestId,
+    });
+  }
+
+  createPackage(vnfSnapshotInfoId: string, requestId = '') {
+    return this.lab.packages.createVnfSnapshotPackage({ vnfSnapshotInfoId, requestId });
+  }
+
+  extractPackage(vnfSnapshotPkgId: string, requestId = '') {
+    const vnfInstanceId = this.vnfInstanceId;
+    const request = { vnfSnapshotPkgId, vnfInstanceId, requestId };
+    return this.lab.packages.extractVnfSnapshotPackage(request);
+  }
+
+  revert(vnfSnapshotInfoId: string, requestId = '') {
+    const vnfInstanceId = this.vnfInstanceId;
+    return this.lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId, requestId });
+  }
+
+  exportPackage(vnfSnapshotPkgId: string, name: string, requestId = '') {
+    const location = this.archive(name);
+    const request = { vnfSnapshotPkgId, location, requestId };
+    return this.lab.packages.exportVnfSnapshotPackage(request);
+  }
+
+  importPackage(name: string, requestId = '') {
+    return this.lab.packages.importVnfSnapshotPackage({ location: this.archive(name), requestId });
+  }
+
+  async deleteSnapshot(vnfSnapshotInfoId: string): Promise<void> {
+    const { lifecycleOperationOccurrenceId: id } = await this.lab.lcm.deleteVnfSnapshotInfo({
+      vnfSnapshotInfoId,
+    });
+    await this.completed(id);
+  }
+
+  async deletePackage(vnfSnapshotPkgId: string): Promise<void> {
+    const { lifecycleOperationOccurrenceId: id } = await this.lab.packages.deleteVnfSnapshotPackage(
+      { vnfSnapshotPkgId },
+    );
+    await this.completed(id);
+  }
+
+  async deleteArchive(fileName: string): Promise<void> {
+    await rm(join(this.archives, fileName));
+  }
+
+  private get now() {
+    if (!this.running) throw new Error('the site does not run');
+    return this.running;
+  }
+
+  private async end(how: 'stop' | 'kill'): Promise<void> {
+    const { running } = this;
+    if (!running) return;
+    this.running = undefined;
+    await running.lab.stopAgents();
+    await running.site[how]();
+  }
+}
