@@ -276,7 +276,7 @@ test('nbd: an error of the server is DATA_LOSS with its number, and the connecti
 
 test('nbd: a server that stalls is given up after the deadline', async (t) => {
   const late = { code: Code.DEADLINE_EXCEEDED, reason: 'NBD_TIMEOUT' };
-  const source = await openNbd(await fake(t, { answer: () => undefined }), { timeoutMs: 100 });
+  const source = await openNbd(await fake(t, { answer: () => undefined }), { timeoutMs: 2000 });
   t.teardown(() => source.close());
   await throwsRpc(t, source.read(0, new Uint8Array(3_000_000)), late);
   const silent = await fake(t, { greeting: Buffer.alloc(0) });
