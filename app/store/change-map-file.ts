@@ -6,8 +6,8 @@ import { invalidArgument } from '../../sdk/errors.ts';
 export type ChangeMaps = { byName: Map<string, ByteRange[]>; onlyImage?: ByteRange[] };
 
 /**
- * Reads a change map: `[{"start": bytes, "length": bytes}, …]` for one image, or `{"<image>": […], …}` for several.
- * MAP_INVALID (INVALID_ARGUMENT) names the file and the entry.
+ * Reads a change map: `[{"start": bytes, "length": bytes}, …]` for one image, or `{"<image>": […],
+ * …}` for several. MAP_INVALID (INVALID_ARGUMENT) names the file and the entry.
  */
 export async function readChangeMap(path: string): Promise<ChangeMaps> {
   const body = parseJson(await read(path), path);
@@ -20,7 +20,10 @@ export async function readChangeMap(path: string): Promise<ChangeMaps> {
   return { byName };
 }
 
-/** The map of each image. A list without a name belongs to the only image; an unknown name is refused. */
+/**
+ * The map of each image. A list without a name belongs to the only image; an unknown name is
+ * refused.
+ */
 export function mapsOfImages(
   maps: ChangeMaps,
   images: readonly string[],

@@ -33,7 +33,10 @@ export type PackFilesResult = {
   seconds: number;
 };
 
-/** Packs image files. An image is named as its file; the sources' and the store's errors come through. */
+/**
+ * Packs image files. An image is named as its file; the sources' and the store's errors come
+ * through.
+ */
 export async function packFiles(
   paths: readonly string[],
   options: PackFilesOptions,

@@ -35,8 +35,8 @@ export type UnpackFilesResult = {
 };
 
 /**
- * Unpacks images of a package to files named as the images; other formats than raw get their extension. Every block is checked
- * on the way, and a file appears only when it is whole.
+ * Unpacks images of a package to files named as the images; other formats than raw get their
+ * extension. Every block is checked on the way, and a file appears only when it is whole.
  */
 export async function unpackFiles(
   packageId: string,

@@ -7,7 +7,10 @@ export const singleThreadBytesMax = 128 * 1024 * 1024;
 export type WithStoreOptions = {
   /** Make the repository when the folder is missing or empty. */
   create?: boolean;
-  /** Bytes that are going to pass through the core, as far as known; decides whether workers are started. */
+  /**
+   * Bytes that are going to pass through the core, as far as known; decides whether workers are
+   * started.
+   */
   workBytes?: number;
 };
 

@@ -22,8 +22,9 @@ type Placed = { ref: SegmentRef; base: number };
 export type Location = { segment: SegmentRef; entry: Entry; ordinal: number };
 
 /**
- * Finds entries by kind and id over any number of segments. Each entry has an ordinal, its number in the order
- * of adding. Memory: see docs/storage-format.md section 9. Segments are never removed: make a new index.
+ * Finds entries by kind and id over any number of segments. Each entry has an ordinal, its number
+ * in the order of adding. Memory: see docs/storage-format.md section 9. Segments are never removed:
+ * make a new index.
  */
 export class BlockIndex {
   private readonly tables: IdTable[];
@@ -32,7 +33,9 @@ export class BlockIndex {
   private cachedBytes = 0;
   private count = 0;
 
-  /** `expected`: how many entries will be added; more are possible, at some cost for each look-up. */
+  /**
+   * `expected`: how many entries will be added; more are possible, at some cost for each look-up.
+   */
   constructor(expected = 0) {
     this.tables = [new IdTable(expected)];
   }
@@ -90,7 +93,8 @@ export class BlockIndex {
     }
   }
 
-  // A candidate whose entries are not in memory stops the search; the caller loads them and tries again.
+  // A candidate whose entries are not in memory stops the search; the caller loads them and tries
+  // again.
   private findCached(
     kind: EntryKind,
     ids: Uint8Array,

@@ -12,7 +12,9 @@ import { PieceCache } from './piece-cache.ts';
 import { readQuarantined } from './quarantine.ts';
 import { SegmentFiles } from './segment-files.ts';
 
-/** What is stored where, in all segments that existed at the last `refresh`; reads single entries. */
+/**
+ * What is stored where, in all segments that existed at the last `refresh`; reads single entries.
+ */
 export class Catalog {
   readonly backend: Backend;
   readonly files: SegmentFiles;

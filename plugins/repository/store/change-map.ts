@@ -8,7 +8,10 @@ export type ByteRange = { start: number; length: number };
 /** Blocks `first` to `end`, without `end`. */
 export type BlockRange = { first: number; end: number };
 
-/** The blocks that `changed` touches, sorted and joined. MAP_OUT_OF_RANGE beyond the end of the image. */
+/**
+ * The blocks that `changed` touches, sorted and joined. MAP_OUT_OF_RANGE beyond the end of the
+ * image.
+ */
 export function mappedBlocks(
   changed: readonly ByteRange[],
   logicalBytes: number,
@@ -17,7 +20,9 @@ export function mappedBlocks(
   for (const [index, { start, length }] of changed.entries()) {
     const isRange = [start, length].every((value) => Number.isSafeInteger(value) && value >= 0);
     if (isRange && start + length <= logicalBytes) continue;
-    const text = `the changed map of image "${image}" says ${length} bytes at ${start} (entry ${index}), but the image has ${logicalBytes}`;
+    const text =
+      `the changed map of image "${image}" says ${length} bytes at ${start} (entry ${index}), ` +
+      `but the image has ${logicalBytes}`;
     throw invalidArgument('MAP_OUT_OF_RANGE', text, {
       image,
       index: String(index),
@@ -37,8 +42,8 @@ export function mappedBlocks(
 }
 
 /**
- * The blocks that must be read although no map says so, because the image has another size than the parent's:
- * what was added, and a last block of which another part is padding.
+ * The blocks that must be read although no map says so, because the image has another size than the
+ * parent's: what was added, and a last block of which another part is padding.
  */
 export function blocksOfSizeChange(parentBytes: number, logicalBytes: number): BlockRange[] {
   if (parentBytes === logicalBytes) return [];
@@ -64,8 +69,8 @@ export function countBlocks(ranges: readonly BlockRange[]): number {
 }
 
 /**
- * Picks up to `samples` blocks that are in no range, spread over the image: one at random from each of as many
- * equal parts of the clean blocks. `fraction` gives numbers in [0, 1).
+ * Picks up to `samples` blocks that are in no range, spread over the image: one at random from each
+ * of as many equal parts of the clean blocks. `fraction` gives numbers in [0, 1).
  */
 export function pickSamples(
   mapped: readonly BlockRange[],

@@ -1,4 +1,7 @@
-/** A package that is put together piece by piece: images read one after the other, images that other packages have, files. */
+/**
+ * A package that is put together piece by piece: images read one after the other, images that other
+ * packages have, files.
+ */
 import { notFound } from '../../../sdk/errors.ts';
 import type { Lease } from './lease.ts';
 import type { ImageRecord, Manifest } from './manifest.ts';
@@ -20,7 +23,10 @@ export type CompositionOptions = Pick<
   'name' | 'kind' | 'labels' | 'parent' | 'compress' | 'signal'
 > & { packageId: string; createdAt?: Date };
 
-/** OPEN → PUBLISHED or ABORTED. Until PUBLISHED nothing is listed. Not to be used by two callers at once. */
+/**
+ * OPEN → PUBLISHED or ABORTED. Until PUBLISHED nothing is listed. Not to be used by two callers at
+ * once.
+ */
 export class Composition {
   private readonly context: StoreContext;
   private readonly lease: Lease;
@@ -64,7 +70,10 @@ export class Composition {
     return record;
   }
 
-  /** Takes over an image of another package, without copying. IMAGE_NOT_FOUND, PACKAGE_UNKNOWN (NOT_FOUND). */
+  /**
+   * Takes over an image of another package, without copying. IMAGE_NOT_FOUND, PACKAGE_UNKNOWN
+   * (NOT_FOUND).
+   */
   async reuseImage(packageId: string, imageName: string, name: string): Promise<ImageRecord> {
     const { images } = await pinPackage(this.context.backend, this.lease, packageId);
     const found = images.find((image) => image.name === imageName);

@@ -1,4 +1,7 @@
-/** What differs between two packages, from their trees alone: no block is read, and equal subtrees are skipped. */
+/**
+ * What differs between two packages, from their trees alone: no block is read, and equal subtrees
+ * are skipped.
+ */
 import type { BlockRange, ByteRange } from './change-map.ts';
 import { holeId, idAt, isHole, sameId } from './ids.ts';
 import { blockSize, idSize, pageFanOut } from './limits.ts';
@@ -24,8 +27,8 @@ export type ImageDiff = {
 };
 
 /**
- * Compares the images of two open packages name by name, or, when each has one, these two. Beyond its end an image
- * counts as zeros.
+ * Compares the images of two open packages name by name, or, when each has one, these two. Beyond
+ * its end an image counts as zeros.
  */
 export async function diffPackages(a: PackageReader, b: PackageReader): Promise<ImageDiff[]> {
   if (a.manifest.images.length === 1 && b.manifest.images.length === 1) {
@@ -72,7 +75,9 @@ export async function* changedBlocks(a: Tree, b: Tree): AsyncGenerator<BlockRang
   if (levels > 0) yield* compare(nodeOf(a, levels), nodeOf(b, levels), levels, 0);
 }
 
-/** A subtree: its id, or for a tree of fewer levels a node above its root that is stored nowhere. */
+/**
+ * A subtree: its id, or for a tree of fewer levels a node above its root that is stored nowhere.
+ */
 type Node = { tree: Tree; id: Uint8Array } | { tree: Tree; above: true };
 
 function nodeOf(tree: Tree, levels: number): Node {

@@ -26,7 +26,9 @@ export function objectMissing(path: string): RpcError {
 
 /** A later version wrote this object. */
 export function formatTooNew(path: string, version: number): RpcError {
-  const text = `${path} has format version ${version}; this program reads up to ${formatVersion}: use a newer one`;
+  const text =
+    `${path} has format version ${version}; this program reads up to ${formatVersion}: use a ` +
+    'newer one';
   return failedPrecondition('FORMAT_TOO_NEW', text, {
     path,
     version: String(version),
@@ -40,6 +42,6 @@ export function packageNotFound(packageId: string): RpcError {
 
 /** The lease was taken away because its term had passed: what was being written is gone. */
 export function leaseLost(leaseId: string): RpcError {
-  const text = `the lease ${leaseId} expired and was taken away before the work was published: try again`;
+  const text = `the lease ${leaseId} expired before the work was published: try again`;
   return aborted('LEASE_LOST', text, { leaseId });
 }

@@ -1,4 +1,6 @@
-/** Turns what the operating system says about the store's folder into errors that tell what to do. */
+/**
+ * Turns what the operating system says about the store's folder into errors that tell what to do.
+ */
 import {
   alreadyExists,
   failedPrecondition,
@@ -18,7 +20,7 @@ export function toStoreError(error: unknown, path: string, bytes = 0): RpcError 
   if (error instanceof RpcError) return error;
   const code = (error as NodeJS.ErrnoException).code ?? 'UNKNOWN';
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    const text = `no space for ${bytes} bytes at ${path}: free some, or delete packages and collect garbage`;
+    const text = `no space for ${bytes} bytes at ${path}: free some, or delete packages and run gc`;
     return resourceExhausted('STORE_FULL', text, { path, bytes: String(bytes) });
   }
   if (code === 'EEXIST') return alreadyExists('OBJECT_EXISTS', `${path} exists already`, { path });

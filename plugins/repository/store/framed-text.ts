@@ -1,4 +1,7 @@
-/** The small objects: a header line with kind, version and digest, then JSON; docs/storage-format.md 2.1. */
+/**
+ * The small objects: a header line with kind, version and digest, then JSON; docs/storage-format.md
+ * 2.1.
+ */
 import { createHash } from 'node:crypto';
 import { formatTooNew, objectDamaged } from './faults.ts';
 import { formatVersion, framedTextBytesMax } from './limits.ts';
@@ -13,8 +16,8 @@ export function formatFramed(kind: FramedKind, body: unknown): Uint8Array {
 }
 
 /**
- * Reads the object back. `path` is for messages. Throws FORMAT_TOO_NEW (FAILED_PRECONDITION) for a later
- * version and OBJECT_DAMAGED (DATA_LOSS) for anything that is not exactly what was written.
+ * Reads the object back. `path` is for messages. Throws FORMAT_TOO_NEW (FAILED_PRECONDITION) for a
+ * later version and OBJECT_DAMAGED (DATA_LOSS) for anything that is not exactly what was written.
  */
 export function parseFramed(kind: FramedKind, bytes: Uint8Array, path: string): unknown {
   if (bytes.length > framedTextBytesMax) {

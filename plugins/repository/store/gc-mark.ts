@@ -6,7 +6,8 @@ import type { SegmentRef } from './block-index.ts';
 import { Catalog } from './catalog.ts';
 import { entryBytes, readEntry } from './index-codec.ts';
 import { readPins } from './lease.ts';
-import { type Manifest, parseManifest } from './manifest.ts';
+import type { Manifest } from './manifest.ts';
+import { parseManifest } from './manifest-codec.ts';
 import { packagesPrefix, stems } from './object-names.ts';
 import { readManifest } from './pinned-package.ts';
 import { walkPackage } from './tree-walk.ts';
@@ -22,14 +23,29 @@ export type Marked = {
 };
 
 /**
- * Lists manifests, then pins, then indexes, and marks. REPOSITORY_DAMAGED (DATA_LOSS) when something reachable is missing
- * or unreadable: then nothing may be deleted. The caller closes the catalog.
+ * Lists manifests, then pins, then indexes, and marks. REPOSITORY_DAMAGED (DATA_LOSS) when
+ * something reachable is missing or unreadable: then nothing may be deleted. The caller closes the
+ * catalog.
  */
 export async function mark(backend: Backend, signal?: AbortSignal): Promise<Marked> {
   // A package published after this listing was written under a lease that keeps its segments.
   const { manifests, packages } = await readAll(backend);
   const catalog = new Catalog(backend);
-  await catalog.refresh();
+  try {
+    await catalog.refresh();
+    const live = await reach(catalog, manifests, signal);
+    return { catalog, live, packages, uses: await measure(catalog, live) };
+  } catch (error) {
+    await catalog.close();
+    throw error;
+  }
+}
+
+async function reach(
+  catalog: Catalog,
+  manifests: readonly Manifest[],
+  signal?: AbortSignal,
+): Promise<Bits> {
   const live = new Bits(catalog.index.entryCount);
   for (const manifest of manifests) {
     await walkPackage(catalog, manifest, {
@@ -46,7 +62,7 @@ export async function mark(backend: Backend, signal?: AbortSignal): Promise<Mark
     });
     signal?.throwIfAborted();
   }
-  return { catalog, live, packages, uses: await measure(catalog, live) };
+  return live;
 }
 
 async function readAll(backend: Backend): Promise<{ manifests: Manifest[]; packages: number }> {
@@ -78,7 +94,9 @@ function refusal(error: unknown, packageId: string): unknown {
     return failedPrecondition('FORMAT_TOO_NEW', text, { ...known.metadata });
   }
   if (known.reason !== 'OBJECT_DAMAGED' && known.reason !== 'OBJECT_MISSING') return error;
-  const text = `package "${packageId}" is damaged (${known.message}): verify, then delete it or restore the object; nothing was collected`;
+  const text =
+    `package "${packageId}" is damaged (${known.message}): verify, then delete it or restore ` +
+    'the object; nothing was collected';
   return new RpcError(known.code, 'REPOSITORY_DAMAGED', text, { ...known.metadata, packageId });
 }
 

@@ -1,4 +1,7 @@
-/** Copies what is alive out of segments that are mostly garbage; docs/storage-format.md section 7, step 3. */
+/**
+ * Copies what is alive out of segments that are mostly garbage; docs/storage-format.md section 7,
+ * step 3.
+ */
 import type { RpcError } from '../../../sdk/errors.ts';
 import type { CorePool } from '../../../wasm/host/core-pool.ts';
 import type { SegmentRef } from './block-index.ts';
@@ -86,7 +89,10 @@ class SegmentCopy {
     this.streams = streams;
   }
 
-  /** Returns what is wrong with the first damaged entry; those before it are copied, which does no harm. */
+  /**
+   * Returns what is wrong with the first damaged entry; those before it are copied, which does no
+   * harm.
+   */
   async run(live: readonly Entry[], signal: AbortSignal): Promise<RpcError | undefined> {
     const { catalog } = this.marked;
     const held = await catalog.files.hold(this.segment.id);

@@ -20,11 +20,17 @@ import {
 import { type Marker, readBlockers, readMarkers } from './quarantine.ts';
 import { leaseContext, type StoreContext } from './store-context.ts';
 
-/** Segments that one run marks, so that a marker stays a small object; the next run takes the others. */
+/**
+ * Segments that one run marks, so that a marker stays a small object; the next run takes the
+ * others.
+ */
 const markerSegmentsMax = 10_000;
 
 export type GcOptions = {
-  /** Share of a segment's bytes that must be garbage before it is rewritten: more than 0, up to 1; default 0.5. */
+  /**
+   * Share of a segment's bytes that must be garbage before it is rewritten: more than 0, up to 1;
+   * default 0.5.
+   */
   rewriteThreshold?: number;
   signal?: AbortSignal;
 };
@@ -48,8 +54,8 @@ export type GcReport = {
 };
 
 /**
- * One run, under a lease of kind `gc`. GC_RUNNING or FORMAT_TOO_NEW (FAILED_PRECONDITION), REPOSITORY_DAMAGED
- * (DATA_LOSS): then nothing was deleted.
+ * One run, under a lease of kind `gc`. GC_RUNNING or FORMAT_TOO_NEW (FAILED_PRECONDITION),
+ * REPOSITORY_DAMAGED (DATA_LOSS): then nothing was deleted.
  */
 export async function collectGarbage(
   context: StoreContext,
@@ -150,7 +156,8 @@ class Collection {
     }
   }
 
-  // Without an index, or with a damaged one, nothing in a segment can be reached; and nothing reachable was missing.
+  // Without an index, or with a damaged one, nothing in a segment can be reached; and nothing
+  // reachable was missing.
   private async unusableSegments(marked: Marked): Promise<string[]> {
     const segments = stems(await this.backend.list(segmentsPrefix), segmentsPrefix, '.segment');
     const indexes = stems(await this.backend.list(indexesPrefix), indexesPrefix, '.index');

@@ -6,8 +6,9 @@ const slotsMin = 1024;
 const slotsMax = 2 ** 31;
 
 /**
- * A fixed-size open-addressed table from ids to ordinals. It keeps 16 bits of each id, so what it finds are
- * candidates that the caller confirms. 6 bytes a slot and no object per id. Nothing is ever removed.
+ * A fixed-size open-addressed table from ids to ordinals. It keeps 16 bits of each id, so what it
+ * finds are candidates that the caller confirms. 6 bytes a slot and no object per id. Nothing is
+ * ever removed.
  */
 export class IdTable {
   private readonly mask: number;
@@ -45,8 +46,8 @@ export class IdTable {
   }
 
   /**
-   * Calls `accept` with the ordinals that may belong to id number `index`, in the order in which they were
-   * added, until it returns true; returns whether it did.
+   * Calls `accept` with the ordinals that may belong to id number `index`, in the order in which
+   * they were added, until it returns true; returns whether it did.
    */
   some(ids: Uint8Array, index: number, accept: (ordinal: number) => boolean): boolean {
     const at = index * idSize;

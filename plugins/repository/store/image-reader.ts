@@ -16,13 +16,19 @@ import type { HeldSegment } from './segment-files.ts';
 import type { StoreContext } from './store-context.ts';
 import type { IdSpan, Tree } from './tree-reader.ts';
 
-/** A stretch of at most 64 blocks as they are stored; `blocks` is absent when all are holes, however many. */
+/**
+ * A stretch of at most 64 blocks as they are stored; `blocks` is absent when all are holes, however
+ * many.
+ */
 export type StoredRun = {
   first: number;
   count: number;
   /** For each block where its stored bytes lie; undefined for a hole. Open until `release`. */
   blocks?: (StoredBlock | undefined)[];
-  /** The stored bytes of the blocks that are not holes, one view each, read together where they lie together. */
+  /**
+   * The stored bytes of the blocks that are not holes, one view each, read together where they lie
+   * together.
+   */
   readStored(): Promise<(Uint8Array | undefined)[]>;
   release(): void;
 };
@@ -49,12 +55,18 @@ export class ImageReader {
     this.tree = treeOf(context.catalog, record);
   }
 
-  /** Runs of stored blocks in the order of the image, for copying without recompression. Release each. */
+  /**
+   * Runs of stored blocks in the order of the image, for copying without recompression. Release
+   * each.
+   */
   async *storedRuns(first = 0, count = this.record.blockCount - first): AsyncGenerator<StoredRun> {
     for await (const span of this.cutSpans(first, count)) yield await this.openRun(span);
   }
 
-  /** The stored blocks in the order of the image, without the holes, for copying without recompression. */
+  /**
+   * The stored blocks in the order of the image, without the holes, for copying without
+   * recompression.
+   */
   async *storedBlocks(): AsyncGenerator<ExportedBlock> {
     for await (const run of this.storedRuns()) yield* exported(run, run.readStored());
   }
@@ -110,8 +122,9 @@ export class ImageReader {
   }
 
   /**
-   * Decodes and checks the blocks of a run: to `targetFd` at the offsets of the image, or to the bytes of the result, where
-   * holes are zeros. Undefined for a run of holes. Asks for its slot in the core before it returns.
+   * Decodes and checks the blocks of a run: to `targetFd` at the offsets of the image, or to the
+   * bytes of the result, where holes are zeros. Undefined for a run of holes. Asks for its slot in
+   * the core before it returns.
    */
   async decode(run: StoredRun, targetFd?: number): Promise<DecodedRun | undefined> {
     const { blocks } = run;
@@ -127,12 +140,17 @@ export class ImageReader {
     }
   }
 
-  /** Fills `target` with the bytes of the image from `offset` on. RANGE_OUT_OF_IMAGE (INVALID_ARGUMENT) beyond the end. */
+  /**
+   * Fills `target` with the bytes of the image from `offset` on. RANGE_OUT_OF_IMAGE
+   * (INVALID_ARGUMENT) beyond the end.
+   */
   async read(offset: number, target: Uint8Array): Promise<void> {
     const { logicalBytes, name } = this.record;
     const isInside = Number.isSafeInteger(offset) && offset >= 0;
     if (!isInside || offset + target.length > logicalBytes) {
-      const text = `${target.length} bytes at ${offset} are not all in image "${name}" of ${logicalBytes} bytes`;
+      const text =
+        `${target.length} bytes at ${offset} are not all in image "${name}" of ${logicalBytes} ` +
+        'bytes';
       throw invalidArgument('RANGE_OUT_OF_IMAGE', text, { image: name, offset: String(offset) });
     }
     if (target.length === 0) return;
@@ -191,7 +209,7 @@ export class ImageReader {
   private damaged(offset: number, problem: string): Error {
     const { packageId } = this;
     const image = this.record.name;
-    const text = `package "${packageId}", image "${image}", near byte ${offset}: ${problem}; run verify`;
+    const text = `package "${packageId}", image "${image}", byte ${offset}: ${problem}; run verify`;
     return dataLoss('PACKAGE_DAMAGED', text, { packageId, image, offset: String(offset) });
   }
 }

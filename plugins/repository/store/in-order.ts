@@ -1,4 +1,6 @@
-/** How one kind of task is done: started early, several at a time; finished in order, one at a time. */
+/**
+ * How one kind of task is done: started early, several at a time; finished in order, one at a time.
+ */
 export type Stages<Task, Result> = {
   start(task: Task): Promise<Result>;
   /** Owns the result, also when it throws. */
@@ -8,8 +10,8 @@ export type Stages<Task, Result> = {
 };
 
 /**
- * Runs the tasks with at most `limit` started and not finished. Stops at the first error or abort, after every
- * started task has ended, and throws that error.
+ * Runs the tasks with at most `limit` started and not finished. Stops at the first error or abort,
+ * after every started task has ended, and throws that error.
  */
 export async function inOrder<Task, Result>(
   tasks: AsyncIterable<Task>,
@@ -39,13 +41,16 @@ export async function inOrder<Task, Result>(
 }
 
 /**
- * Lets tasks prepare side by side but begin in the order of their `take` calls. The core gives its slots in the
- * order of asking; a later run that asked first could take the last slot that an earlier one needs to finish.
+ * Lets tasks prepare side by side but begin in the order of their `take` calls. The core gives its
+ * slots in the order of asking; a later run that asked first could take the last slot that an
+ * earlier one needs to finish.
  */
 export class Turns {
   private last: Promise<unknown> = Promise.resolve();
 
-  /** Runs `prepare` at once; `begin` after that and after all earlier calls of `begin` were made. */
+  /**
+   * Runs `prepare` at once; `begin` after that and after all earlier calls of `begin` were made.
+   */
   async take<Prepared, Result>(
     prepare: () => Promise<Prepared>,
     begin: (prepared: Prepared) => Promise<Result>,

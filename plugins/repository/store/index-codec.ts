@@ -157,7 +157,9 @@ export function checkEncoding(entry: Entry, path: string): void {
     entry.encoding === encoding.raw ||
     (entry.encoding === encoding.lz4 && entry.kind === entryKind.block);
   if (isKnown) return;
-  const text = `${path}: byte ${entry.offset} has encoding ${entry.encoding}, which only newer programs read`;
+  const text =
+    `${path}: byte ${entry.offset} has encoding ${entry.encoding}, which only newer programs ` +
+    'read';
   throw failedPrecondition('FORMAT_TOO_NEW', text, {
     path,
     offset: String(entry.offset),

@@ -18,8 +18,9 @@ export async function listIndexes(backend: Backend): Promise<string[]> {
 }
 
 /**
- * Loads the indexes of these segments; quarantined ones last, so that another copy of an entry is preferred.
- * A damaged index is reported and left out: what needs it will miss it. FORMAT_TOO_NEW is thrown.
+ * Loads the indexes of these segments; quarantined ones last, so that another copy of an entry is
+ * preferred. A damaged index is reported and left out: what needs it will miss it. FORMAT_TOO_NEW
+ * is thrown.
  */
 export async function loadIndexes(
   backend: Backend,

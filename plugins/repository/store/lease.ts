@@ -19,7 +19,10 @@ export type LeaseRecord = {
 
 export type LeaseContext = { backend: Backend; clock: Clock; random: Random; termMs: number };
 
-/** A lease of this process. HELD → RELEASED or LOST; `signal` aborts with LEASE_LOST in the latter case. */
+/**
+ * A lease of this process. HELD → RELEASED or LOST; `signal` aborts with LEASE_LOST in the latter
+ * case.
+ */
 export class Lease {
   readonly area: Area;
   private readonly context: LeaseContext;
@@ -55,7 +58,9 @@ export class Lease {
     return this.lost.signal;
   }
 
-  /** Keeps what a manifest reaches alive as long as this lease, even when the package is deleted. */
+  /**
+   * Keeps what a manifest reaches alive as long as this lease, even when the package is deleted.
+   */
   async pin(packageId: string, manifest: Uint8Array): Promise<void> {
     await this.area.replace(`pin-${packageId}`, manifest);
   }
@@ -75,7 +80,8 @@ export class Lease {
         await this.area.replace('lease', formatFramed('lease', this.record));
       } catch (error) {
         if (this.ended.signal.aborted) return;
-        // A full disk may have room again before the term ends; a lease taken away never comes back.
+        // A full disk may have room again before the term ends; a lease taken away never comes
+        // back.
         if (isRpcError(error, 'LEASE_LOST')) return this.lost.abort(error);
       }
     }
@@ -105,7 +111,7 @@ export async function sweepLeases(context: LeaseContext): Promise<LeaseRecord[]>
   const live: LeaseRecord[] = [];
   const ids = await backend.listAreas();
   if (ids.length > leasesMax) {
-    const text = `${backend.path('tmp/')} has ${ids.length} leases; at most ${leasesMax} are expected`;
+    const text = `${backend.path('tmp/')} has ${ids.length} leases, more than ${leasesMax}`;
     throw resourceExhausted('TOO_MANY_LEASES', text, { leases: String(ids.length) });
   }
   for (const id of ids) {

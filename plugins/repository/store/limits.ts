@@ -1,4 +1,7 @@
-/** Every bound of the store, with its unit and its reason. The first group is part of the storage format. */
+/**
+ * Every bound of the store, with its unit and its reason. The first group is part of the storage
+ * format.
+ */
 import { blockSize } from '../../../wasm/host/layout.ts';
 
 export { blockSize, idSize, runBlocksMax } from '../../../wasm/host/layout.ts';
@@ -11,7 +14,10 @@ export const pageHeaderBytes = 8;
 export const pageBytesMax = pageHeaderBytes + pageFanOut * 32;
 /** 256 TiB in blocks of 64 KiB; keeps block numbers in 32 bits. */
 export const blockCountMax = 2 ** 32;
-/** Offsets in a segment are 32 bits, and a fifth of a second of fsync is the most that closing one should cost. */
+/**
+ * Offsets in a segment are 32 bits, and a fifth of a second of fsync is the most that closing one
+ * should cost.
+ */
 export const segmentBytesMax = 256 * 1024 * 1024;
 /** More entries than a segment of smallest blocks can hold would be a lie. */
 export const segmentEntriesMax = 8_388_608;
@@ -41,9 +47,15 @@ export const leaseSkewMs = 30 * 1000;
 /** Leases in one repository; more means that something makes them and never ends. */
 export const leasesMax = 4096;
 
-/** Runs of blocks that one operation has in the core at a time: enough to keep workers busy behind the disk. */
+/**
+ * Runs of blocks that one operation has in the core at a time: enough to keep workers busy behind
+ * the disk.
+ */
 export const runsInFlightMax = 8;
-/** Bytes after which a segment in progress is fsynced in the background, so that closing it has little to wait for. */
+/**
+ * Bytes after which a segment in progress is fsynced in the background, so that closing it has
+ * little to wait for.
+ */
 export const syncStrideBytes = 32 * 1024 * 1024;
 /** Open segment files kept for reading. */
 export const openSegmentsMax = 64;

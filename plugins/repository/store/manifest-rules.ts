@@ -1,4 +1,6 @@
-/** What a manifest may contain. Manifests come from disks and archives: nothing in them is believed. */
+/**
+ * What a manifest may contain. Manifests come from disks and archives: nothing in them is believed.
+ */
 import { objectDamaged } from './faults.ts';
 import { parseId } from './ids.ts';
 import {
@@ -24,15 +26,18 @@ export function packageIdProblem(id: unknown): string | undefined {
 }
 
 /**
- * Why a text is no image name, or undefined when it is one. Unpacking makes a file of that name: parts between "/" are
- * folders, as in "gateway-0/data".
+ * Why a text is no image name, or undefined when it is one. Unpacking makes a file of that name:
+ * parts between "/" are folders, as in "gateway-0/data".
  */
 export function imageNameProblem(name: unknown): string | undefined {
   const parts = isText(name, nameBytesMax) ? (name as string).split('/') : [''];
   const isPlain = parts.every((part) => part !== '' && part !== '.' && part !== '..');
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   if (isPlain && !/[\u0000-\u001f\u007f]/.test(name as string)) return undefined;
-  return `must be 1 to ${nameBytesMax} bytes without control characters; parts between "/" not empty, "." or ".."`;
+  return (
+    `must be 1 to ${nameBytesMax} bytes without control characters; parts between "/" not ` +
+    'empty, "." or ".."'
+  );
 }
 
 /** Why these are no labels, or undefined when they are. */
@@ -51,7 +56,10 @@ export function labelsProblem(labels: unknown): string | undefined {
   return undefined;
 }
 
-/** The first rule that a manifest breaks, as `path.to.field: what it must be`; undefined when it breaks none. */
+/**
+ * The first rule that a manifest breaks, as `path.to.field: what it must be`; undefined when it
+ * breaks none.
+ */
 export function manifestProblem(body: unknown): string | undefined {
   if (!isRecord(body)) return 'must be an object';
   return (
@@ -70,7 +78,9 @@ export function manifestProblem(body: unknown): string | undefined {
   );
 }
 
-/** Returns the manifest when it keeps every rule and is that of `packageId`; else OBJECT_DAMAGED. */
+/**
+ * Returns the manifest when it keeps every rule and is that of `packageId`; else OBJECT_DAMAGED.
+ */
 export function checkManifest(body: unknown, packageId: string, path: string): Manifest {
   const problem = manifestProblem(body);
   if (problem !== undefined) throw objectDamaged(path, 0, problem);

@@ -1,7 +1,4 @@
-/** What a package is; docs/storage-format.md 2.6. The checks of untrusted manifests are in manifest-rules.ts. */
-import { formatFramed, parseFramed } from './framed-text.ts';
-import { checkManifest } from './manifest-rules.ts';
-
+/** What a package is; docs/storage-format.md 2.6. The checks are in manifest-rules.ts. */
 export const packageKinds = ['VNF', 'VNFC', 'IMAGE'] as const;
 export type PackageKind = (typeof packageKinds)[number];
 
@@ -54,23 +51,17 @@ export type Manifest = {
   files: FileRecord[];
 };
 
-/** Renders the object. */
-export function formatManifest(manifest: Manifest): Uint8Array {
-  return formatFramed('package', manifest);
-}
-
-/** Reads a manifest object. Throws OBJECT_DAMAGED (DATA_LOSS) or FORMAT_TOO_NEW (FAILED_PRECONDITION). */
-export function parseManifest(bytes: Uint8Array, packageId: string, path: string): Manifest {
-  return checkManifest(parseFramed('package', bytes, path), packageId, path);
-}
-
-/** True when two manifests mean the same content, whoever wrote them and however the changes were found. */
+/**
+ * True when two manifests mean the same content, whoever wrote them and however the changes were
+ * found.
+ */
 export function isSameContent(a: Manifest, b: Manifest): boolean {
   return contentOf(a) === contentOf(b);
 }
 
 function contentOf(manifest: Manifest): string {
-  const { id, name, kind, parents, files } = manifest;
+  // Parents are no content: they say what it was compared with, and an archive does not carry them.
+  const { id, name, kind, files } = manifest;
   const images = manifest.images.map((image) => [
     image.name,
     image.role,
@@ -81,7 +72,7 @@ function contentOf(manifest: Manifest): string {
     sorted(image.labels),
   ]);
   const named = files.map((file) => [file.name, file.mediaType, file.id]);
-  return JSON.stringify([id, name, kind, sorted(manifest.labels), parents, images, named]);
+  return JSON.stringify([id, name, kind, sorted(manifest.labels), images, named]);
 }
 
 function sorted(labels: Record<string, string>): [string, string][] {

@@ -165,7 +165,7 @@ class ImageRun {
 export function sourceError(error: unknown, path: string, offset: number): unknown {
   if (!(error instanceof CoreError)) return error;
   if (error.reason === 'SHORT_READ') {
-    const text = `${path} ends before its data does, near byte ${offset} of the image: ${error.message}`;
+    const text = `${path} ends too early, near byte ${offset} of the image: ${error.message}`;
     return dataLoss('SOURCE_TRUNCATED', text, { path, offset: String(offset) });
   }
   if (error.reason === 'IO_FAILED') {

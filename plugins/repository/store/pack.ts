@@ -23,7 +23,10 @@ export type ImageInput = {
   format?: string;
   sourceSnapshotId?: string;
   labels?: Record<string, string>;
-  /** Bytes that may differ from the parent's image of the same name. Absent: every block is compared. */
+  /**
+   * Bytes that may differ from the parent's image of the same name. Absent: every block is
+   * compared.
+   */
   changed?: readonly ByteRange[];
   /** Where the map comes from, for the record. */
   changedOrigin?: string;
@@ -40,7 +43,10 @@ export type PackOptions = {
   /** Package that the images are compared with, name by name. */
   parent?: string;
   files?: readonly NewFile[];
-  /** Clean blocks that are checked against the parent for each image with a map; 0 to 65,536, default 64. */
+  /**
+   * Clean blocks that are checked against the parent for each image with a map; 0 to 65,536,
+   * default 64.
+   */
   samples?: number;
   /** Default true. */
   compress?: boolean;
@@ -74,7 +80,10 @@ export type PackResult = {
   isNew: boolean;
 };
 
-/** Callers give parts of the reason; a longer one is cut. At most 4 bytes a character, 1,024 bytes in the manifest. */
+/**
+ * Callers give parts of the reason; a longer one is cut. At most 4 bytes a character, 1,024 bytes
+ * in the manifest.
+ */
 const reasonCharactersMax = 256;
 
 /** Everything that one pack works with. */
@@ -104,7 +113,8 @@ export function checkPackRequest(inputs: readonly ImageInput[], options: PackOpt
   }
   const fileBytes = files.reduce((sum, file) => sum + file.bytes.length, 0);
   if (fileBytes > filesBytesMax) refuse('files', `must have at most ${filesBytesMax} bytes`);
-  // The rest of the manifest is known already but for sizes and roots, so its rules can be checked now.
+  // The rest of the manifest is known already but for sizes and roots, so its rules can be checked
+  // now.
   const draft = draftManifest(inputs, options, packageId ?? 'draft', new Date(0));
   refuse('package', manifestProblem({ ...draft, createdAt: '2000-01-01T00:00:00Z' }));
 }

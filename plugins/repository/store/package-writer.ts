@@ -11,13 +11,8 @@ import { formatId, idAt } from './ids.ts';
 import { content, type EntryKind, encoding, entryKind } from './index-codec.ts';
 import type { Lease } from './lease.ts';
 import { blockSize, framedTextBytesMax } from './limits.ts';
-import {
-  type FileRecord,
-  formatManifest,
-  isSameContent,
-  type Manifest,
-  parseManifest,
-} from './manifest.ts';
+import { type FileRecord, isSameContent, type Manifest } from './manifest.ts';
+import { formatManifest, parseManifest } from './manifest-codec.ts';
 import { manifestProblem } from './manifest-rules.ts';
 import { manifestName } from './object-names.ts';
 import { publishSegments, SegmentStream } from './segment-stream.ts';
@@ -47,7 +42,10 @@ export class PackageWriter implements PageSink {
     this.pages = new SegmentStream(lease.area, content.pages, random, segmentBytesMax);
   }
 
-  /** Stores those new blocks of a run that nobody has stored. The run's bytes are free when it returns. */
+  /**
+   * Stores those new blocks of a run that nobody has stored. The run's bytes are free when it
+   * returns.
+   */
   async putRun(run: EncodedRun): Promise<void> {
     const count = run.kinds.length;
     const isNew = (index: number) => run.kinds[index] === kindLz4 || run.kinds[index] === kindRaw;
@@ -83,8 +81,9 @@ export class PackageWriter implements PageSink {
   }
 
   /**
-   * Publishes everything. Returns the manifest that now stands under the id: this one, or an equal one that was
-   * there before. PACKAGE_EXISTS (ALREADY_EXISTS) when another content has the id, LEASE_LOST (ABORTED).
+   * Publishes everything. Returns the manifest that now stands under the id: this one, or an equal
+   * one that was there before. PACKAGE_EXISTS (ALREADY_EXISTS) when another content has the id,
+   * LEASE_LOST (ABORTED).
    */
   async publish(manifest: Manifest): Promise<{ manifest: Manifest; isNew: boolean }> {
     const problem = manifestProblem(manifest);
@@ -119,7 +118,7 @@ export class PackageWriter implements PageSink {
     if (bytes === undefined) return undefined;
     const other = parseManifest(bytes, manifest.id, this.backend.path(name));
     if (isSameContent(other, manifest)) return other;
-    const text = `package "${manifest.id}" exists with another content: use another id or delete it first`;
+    const text = `package "${manifest.id}" has another content: use another id or delete it first`;
     throw alreadyExists('PACKAGE_EXISTS', text, { packageId: manifest.id });
   }
 

@@ -8,7 +8,10 @@ import type { SegmentFiles } from './segment-files.ts';
 
 const readAt = promisify(read);
 
-/** Fills `target` from an open file; `path` and `offset` are for the error about a file that ends too early. */
+/**
+ * Fills `target` from an open file; `path` and `offset` are for the error about a file that ends
+ * too early.
+ */
 export async function readFully(
   fd: number,
   target: Uint8Array,
@@ -25,7 +28,10 @@ export async function readFully(
   }
 }
 
-/** Reads small entries through larger pieces of their segments, because the next one wanted lies close by. */
+/**
+ * Reads small entries through larger pieces of their segments, because the next one wanted lies
+ * close by.
+ */
 export class PieceCache {
   private readonly files: SegmentFiles;
   private readonly pieces = new Map<string, Uint8Array>();
@@ -38,7 +44,10 @@ export class PieceCache {
     this.pieces.clear();
   }
 
-  /** `length` bytes at `offset` of a segment; a view that must not be changed when they lie in one piece. */
+  /**
+   * `length` bytes at `offset` of a segment; a view that must not be changed when they lie in one
+   * piece.
+   */
   async read(
     segment: SegmentRef,
     offset: number,

@@ -4,7 +4,8 @@ import { packageNotFound } from './faults.ts';
 import { parseId } from './ids.ts';
 import type { Lease } from './lease.ts';
 import { framedTextBytesMax } from './limits.ts';
-import { type ImageRecord, type Manifest, parseManifest } from './manifest.ts';
+import type { ImageRecord, Manifest } from './manifest.ts';
+import { parseManifest } from './manifest-codec.ts';
 import { manifestName } from './object-names.ts';
 import { Tree } from './tree-reader.ts';
 
@@ -23,8 +24,8 @@ export async function readManifest(
 }
 
 /**
- * Reads a manifest and keeps all that it reaches for as long as the lease lives, even when the package is deleted
- * meanwhile. The catalog must be refreshed afterwards.
+ * Reads a manifest and keeps all that it reaches for as long as the lease lives, even when the
+ * package is deleted meanwhile. The catalog must be refreshed afterwards.
  */
 export async function pinPackage(
   backend: Backend,
@@ -44,8 +45,8 @@ export function treeOf(catalog: Catalog, image: ImageRecord): Tree {
 }
 
 /**
- * The parent's image of that name, as part of a request for a decision. Where both packages have one image, it is the
- * one meant whatever the files are called: "v2.img" is a version of "v1.img".
+ * The parent's image of that name, as part of a request for a decision. Where both packages have
+ * one image, it is the one meant whatever the files are called: "v2.img" is a version of "v1.img".
  */
 export function parentImage(
   catalog: Catalog,

@@ -3,8 +3,9 @@ import { readFile, readlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
 
 /**
- * A pid alone is no identity: numbers return, and mean different processes in different containers and boots.
- * Where the system tells neither boot nor namespace the texts are empty, and only the lease's term counts.
+ * A pid alone is no identity: numbers return, and mean different processes in different containers
+ * and boots. Where the system tells neither boot nor namespace the texts are empty, and only the
+ * lease's term counts.
  */
 export type ProcessIdentity = {
   host: string;
@@ -42,7 +43,8 @@ async function processStat(
   pid: number,
 ): Promise<{ startTicks: string; ended: boolean } | undefined> {
   const text = await orEmpty(() => readFile(`/proc/${pid}/stat`, 'utf8'));
-  // The second field is the program's name in parentheses and may contain anything, also parentheses.
+  // The second field is the program's name in parentheses and may contain anything, also
+  // parentheses.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const startTicks = fields[19];
   if (startTicks === undefined) return undefined;

@@ -39,7 +39,9 @@ export async function decide(request: DecisionRequest): Promise<ReadDecision> {
   const { image, source, parent, parentId, changed, samples } = request;
   const mapped = changed && mappedBlocks(changed, source.sizeBytes, image);
   if (changed !== undefined && parentId === undefined) {
-    const text = `image "${image}" has a changed map but no parent package: name the package that the map starts from`;
+    const text =
+      `image "${image}" has a changed map but no parent package: name the package that the map ` +
+      'starts from';
     throw invalidArgument('MAP_WITHOUT_PARENT', text, { image });
   }
   if (parent === undefined) {
@@ -57,7 +59,9 @@ export async function decide(request: DecisionRequest): Promise<ReadDecision> {
   const liar = await findChanged(request, tree, blocks);
   const sampledBlocks = blocks.length;
   if (liar !== undefined) {
-    const reason = `the block at byte ${liar * blockSize} differs from the parent but is not in the map: all blocks were compared`;
+    const reason =
+      `the block at byte ${liar * blockSize} differs from the parent but is not in the map: all ` +
+      'blocks were compared';
     return { source: 'map-rejected', reason, parent: tree, sampledBlocks };
   }
   const origin = request.changedOrigin ?? 'the caller';

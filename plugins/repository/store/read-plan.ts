@@ -1,4 +1,6 @@
-/** What to do with each block of an image, from its extents and the blocks that may have changed. */
+/**
+ * What to do with each block of an image, from its extents and the blocks that may have changed.
+ */
 import type { SourceExtent } from '../sources/source.ts';
 import type { BlockRange } from './change-map.ts';
 import { blockSize } from './limits.ts';
@@ -8,8 +10,8 @@ import { blockCountOf } from './tree-page.ts';
 export type Step = { kind: 'read' | 'hole' | 'keep'; first: number; count: number };
 
 /**
- * The steps for all blocks, in order. Without `mapped` none is kept. A block with any data in it is read; a
- * mapped block without data is a hole.
+ * The steps for all blocks, in order. Without `mapped` none is kept. A block with any data in it is
+ * read; a mapped block without data is a hole.
  */
 export async function* planSteps(
   extents: AsyncIterable<SourceExtent>,

@@ -8,7 +8,10 @@ export type HeldSegment = { fd: number; sizeBytes: number; release(): void };
 
 type Slot = { file: Promise<OpenedFile>; users: number };
 
-/** Open segments, kept for reuse. A file in use is never closed; the others are when there are too many. */
+/**
+ * Open segments, kept for reuse. A file in use is never closed; the others are when there are too
+ * many.
+ */
 export class SegmentFiles {
   private readonly backend: Backend;
   private readonly slots = new Map<string, Slot>();
@@ -39,7 +42,10 @@ export class SegmentFiles {
     }
   }
 
-  /** Closes what nobody uses, down to `keep` files: an open file keeps the space of a deleted segment. */
+  /**
+   * Closes what nobody uses, down to `keep` files: an open file keeps the space of a deleted
+   * segment.
+   */
   async closeUnused(keep = 0): Promise<void> {
     for (const [id, slot] of this.slots) {
       if (this.slots.size <= keep) return;

@@ -151,7 +151,8 @@ export class SegmentStream {
     syncing.then(end, () => undefined);
   }
 
-  // Closes the current segment. Waiting for the disk goes on in the background, for one segment at a time.
+  // Closes the current segment. Waiting for the disk goes on in the background, for one segment at
+  // a time.
   private async seal(): Promise<void> {
     await this.flush();
     await this.sealing;

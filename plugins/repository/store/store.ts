@@ -1,4 +1,6 @@
-/** The package store: packages of images over shared blocks; docs/storage-format.md is the contract. */
+/**
+ * The package store: packages of images over shared blocks; docs/storage-format.md is the contract.
+ */
 import { readdir } from 'node:fs/promises';
 import { failedPrecondition, invalidArgument, RpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
@@ -61,8 +63,9 @@ export class Store {
   }
 
   /**
-   * Opens the repository in a folder and removes what dead writers left. REPOSITORY_NOT_FOUND (NOT_FOUND),
-   * NOT_A_REPOSITORY, FORMAT_TOO_NEW (FAILED_PRECONDITION), OBJECT_DAMAGED (DATA_LOSS).
+   * Opens the repository in a folder and removes what dead writers left. REPOSITORY_NOT_FOUND
+   * (NOT_FOUND), NOT_A_REPOSITORY, FORMAT_TOO_NEW (FAILED_PRECONDITION), OBJECT_DAMAGED
+   * (DATA_LOSS).
    */
   static async open(folder: string, options: StoreOptions): Promise<Store> {
     const backend = new FolderBackend(folder);
@@ -86,8 +89,9 @@ export class Store {
   }
 
   /**
-   * Makes a package of images and files. With a parent only what changed is stored; with a changed map as well, only that and
-   * a few samples are read. Repeating it with the same id and content returns the first package.
+   * Makes a package of images and files. With a parent only what changed is stored; with a changed
+   * map as well, only that and a few samples are read. Repeating it with the same id and content
+   * returns the first package.
    */
   async pack(inputs: readonly ImageInput[], options: PackOptions = {}): Promise<PackResult> {
     checkPackRequest(inputs, options);
@@ -141,7 +145,10 @@ export class Store {
     }
   }
 
-  /** Writes images of a package to targets, which it finishes or aborts. `targets`: image name to target. */
+  /**
+   * Writes images of a package to targets, which it finishes or aborts. `targets`: image name to
+   * target.
+   */
   async unpack(
     packageId: string,
     targets: ReadonlyMap<string, BlockTarget>,
@@ -218,7 +225,9 @@ export class Store {
     }
   }
 
-  /** Frees what no package needs. GC_RUNNING (FAILED_PRECONDITION), REPOSITORY_DAMAGED (DATA_LOSS). */
+  /**
+   * Frees what no package needs. GC_RUNNING (FAILED_PRECONDITION), REPOSITORY_DAMAGED (DATA_LOSS).
+   */
   async gc(options: GcOptions = {}): Promise<GcReport> {
     return await this.withLease('gc', (lease) =>
       collectGarbage(this.context, lease, options),

@@ -32,8 +32,8 @@ export function encodePage(level: number, ids: Uint8Array): Uint8Array {
 }
 
 /**
- * Checks a page whose digest is right, and returns a view of its ids. `path` and `offset` say where it lies;
- * a page that belongs elsewhere in the tree is OBJECT_DAMAGED.
+ * Checks a page whose digest is right, and returns a view of its ids. `path` and `offset` say where
+ * it lies; a page that belongs elsewhere in the tree is OBJECT_DAMAGED.
  */
 export function decodePage(
   bytes: Uint8Array,
@@ -49,7 +49,9 @@ export function decodePage(
   const level = page[5]!;
   const count = page.readUInt16LE(6);
   if (level !== expected.level || count !== expected.count) {
-    const text = `is a page of level ${level} with ${count} ids where level ${expected.level} with ${expected.count} belongs`;
+    const text =
+      `is a page of level ${level} with ${count} ids where level ${expected.level} with ` +
+      `${expected.count} belongs`;
     throw objectDamaged(path, offset, text);
   }
   if (page.length !== pageHeaderBytes + count * idSize) {

@@ -53,7 +53,9 @@ export class Tree {
     }
   }
 
-  /** The ids of a range of blocks in one piece; beyond the end of the image everything is a hole. */
+  /**
+   * The ids of a range of blocks in one piece; beyond the end of the image everything is a hole.
+   */
   async ids(first: number, count: number): Promise<Uint8Array> {
     const ids = new Uint8Array(count * idSize);
     const inside = Math.min(count, Math.max(0, this.blockCount - first));

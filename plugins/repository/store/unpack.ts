@@ -27,8 +27,8 @@ export type UnpackResult = {
 };
 
 /**
- * Unpacks one image and finishes the target; aborts the target when anything fails. PACKAGE_DAMAGED (DATA_LOSS) names
- * package, image and offset.
+ * Unpacks one image and finishes the target; aborts the target when anything fails. PACKAGE_DAMAGED
+ * (DATA_LOSS) names package, image and offset.
  */
 export async function unpackImage(
   image: ImageReader,

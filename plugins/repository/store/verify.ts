@@ -24,13 +24,19 @@ import { type Place, walkPackage } from './tree-walk.ts';
 export type VerifyOptions = {
   /** Only what this package reaches. */
   packageId?: string;
-  /** Part of the stored entries that is read back, more than 0 and up to 1, the default; the rest is checked whole. */
+  /**
+   * Part of the stored entries that is read back, more than 0 and up to 1, the default; the rest is
+   * checked whole.
+   */
   sample?: number;
   onProgress?(progress: { doneBytes: number; totalBytes: number }): void;
   signal?: AbortSignal;
 };
 
-/** One fault. Bytes are counted in the object (`objectOffset`) and in the image (`offset`, `length`). */
+/**
+ * One fault. Bytes are counted in the object (`objectOffset`) and in the image (`offset`,
+ * `length`).
+ */
 export type Damage = {
   path: string;
   objectOffset: number;
@@ -59,7 +65,10 @@ export type VerifyReport = {
   damages: Damage[];
 };
 
-/** Runs under a lease of the caller. PACKAGE_UNKNOWN, FORMAT_TOO_NEW; damage is in the report, not thrown. */
+/**
+ * Runs under a lease of the caller. PACKAGE_UNKNOWN, FORMAT_TOO_NEW; damage is in the report, not
+ * thrown.
+ */
 export async function verify(context: StoreContext, options: VerifyOptions): Promise<VerifyReport> {
   const verification = new Verification(context, options);
   try {
@@ -139,7 +148,8 @@ class Verification {
     const whole = new Bits(this.catalog.index.entryCount);
     for (const manifest of this.manifests) {
       await walkPackage(this.catalog, manifest, {
-        // A page with a fault under it is gone through again for each package, which then is named too.
+        // A page with a fault under it is gone through again for each package, which then is named
+        // too.
         enterPage: (ordinal) => {
           this.reached.add(ordinal);
           return !whole.has(ordinal);
@@ -164,7 +174,8 @@ class Verification {
     }
   }
 
-  // Everything, or what the package reaches. A quarantined segment may go at any time, but for what is reached.
+  // Everything, or what the package reaches. A quarantined segment may go at any time, but for what
+  // is reached.
   private wantedEntries(segment: SegmentRef, base: number, entries: Buffer): OrdinalEntry[] {
     const { packageId, sample = 1 } = this.options;
     const onlyReached = packageId !== undefined || segment.isQuarantined;

@@ -14,7 +14,9 @@ import { imageOf } from './steps.ts';
 const script = join(import.meta.dirname, 'steps.ts');
 const blocks = 12;
 
-/** Runs the steps in a process of its own; returns what it acknowledged and whether it was killed. */
+/**
+ * Runs the steps in a process of its own; returns what it acknowledged and whether it was killed.
+ */
 async function runSteps(folder: string, steps: string[], failpoints?: string) {
   const env = { ...process.env, ...(failpoints && { NFV_FAILPOINTS: failpoints }) };
   const child = spawn(process.execPath, [script, folder, ...steps], { env });
@@ -64,7 +66,7 @@ const steps = [
   'gc',
 ];
 
-test('store: kill -9 at any failpoint loses nothing reported and lists nothing half-done', async (t) => {
+test('store: kill -9 loses nothing reported and lists nothing half-done', async (t) => {
   t.timeout(280_000);
   const base = join(await temporaryFolder(t), 'repository');
   t.is((await runSteps(base, before)).code, 0);
@@ -85,7 +87,8 @@ test('store: kill -9 at any failpoint loses nothing reported and lists nothing h
     kills += 1;
     await recover(t, store, run.done);
   }
-  // Each durable step of packing, deleting and collecting has a failpoint: fewer would mean that some are gone.
+  // Each durable step of packing, deleting and collecting has a failpoint: fewer would mean that
+  // some are gone.
   t.log(`${kills} kills`);
   t.true(kills >= 25, `${kills} kills`);
 });

@@ -37,7 +37,7 @@ async function smallFileSystem(
   return folder;
 }
 
-test('store: without space a pack is STORE_FULL with path and bytes, and leaves nothing behind', async (t) => {
+test('store: without space a pack is STORE_FULL and leaves nothing behind', async (t) => {
   const folder = await smallFileSystem(t, 4.5 * 1024 * 1024);
   if (folder === undefined) return;
   const store = await openStore(t, join(folder, 'repository'));
@@ -115,7 +115,7 @@ test('store: a full one can still be read, and freed by deleting and collecting'
 });
 
 for (const sizeGib of [4, 20]) {
-  test(`store: packing and unpacking a sparse image of ${sizeGib} GiB stays below 300 MiB`, async (t) => {
+  test(`store: a sparse image of ${sizeGib} GiB needs less than 300 MiB`, async (t) => {
     t.timeout(200_000);
     const folder = await temporaryFolder(t);
     const image = join(folder, 'disk.raw');
@@ -138,7 +138,10 @@ for (const sizeGib of [4, 20]) {
   });
 }
 
-/** Compares the pieces that have data, the sizes, and that the holes are holes: reading 20 GiB of zeros takes too long. */
+/**
+ * Compares the pieces that have data, the sizes, and that the holes are holes: reading 20 GiB of
+ * zeros takes too long.
+ */
 async function comparePieces(a: string, b: string): Promise<void> {
   const [from, to] = [await open(a), await open(b)];
   try {

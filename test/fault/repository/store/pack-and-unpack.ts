@@ -1,4 +1,7 @@
-/** `node pack-and-unpack.ts IMAGE FOLDER`: packs, unpacks to FOLDER/out, and prints the peak memory of this process. */
+/**
+ * `node pack-and-unpack.ts IMAGE FOLDER`: packs, unpacks to FOLDER/out, and prints the peak memory
+ * of this process.
+ */
 import { join } from 'node:path';
 import { packFiles } from '../../../../app/store/pack.ts';
 import { unpackFiles } from '../../../../app/store/unpack.ts';

@@ -1,6 +1,7 @@
 /**
- * The process that the fault tests kill: `node steps.ts FOLDER STEP…`, each step acknowledged on standard output when it is
- * reported done. A step is `pack:ID:SEED:BLOCKS[:PARENT]`, `delete:ID`, `gc` or `rss`.
+ * The process that the fault tests kill: `node steps.ts FOLDER STEP…`, each step acknowledged on
+ * standard output when it is reported done. A step is `pack:ID:SEED:BLOCKS[:PARENT]`, `delete:ID`,
+ * `gc` or `rss`.
  */
 
 import { Store } from '../../../../plugins/repository/store/store.ts';

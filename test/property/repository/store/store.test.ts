@@ -1,4 +1,7 @@
-/** The store against a model that is a Map: any sequence of operations, and nothing is ever lost or mixed up. */
+/**
+ * The store against a model that is a Map: any sequence of operations, and nothing is ever lost or
+ * mixed up.
+ */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';

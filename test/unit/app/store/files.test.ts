@@ -50,7 +50,7 @@ test('pack and unpack: files come back under their names, in every format', asyn
   sameBytes(t, execFileSync('lz4', ['-dc', join(to, 'a.raw.lz4')], { maxBuffer: 2 ** 24 }), a);
 });
 
-test('pack: a change map in a file is used, and care of the repository works from its folder', async (t) => {
+test('pack: a change map in a file is used; diff, list, delete and gc work', async (t) => {
   const folder = await temporaryFolder(t);
   const image = join(folder, 'disk');
   const bytes = makeImage(50 * blockSize, 'a');
@@ -89,7 +89,7 @@ for (const [what, text, problem] of [
   });
 }
 
-test('change map: one list for several images, and a name that is not packed, are MAP_INVALID', async (t) => {
+test('change map: a list for several images or an unknown name is MAP_INVALID', async (t) => {
   const path = join(await temporaryFolder(t), 'map.json');
   await writeFile(path, '[]');
   const list = await readChangeMap(path);

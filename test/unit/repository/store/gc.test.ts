@@ -15,7 +15,10 @@ import {
   unpackBytes,
 } from './support.ts';
 
-/** A source that stops at the first read, when the writer has seen what is stored, until the gate opens. */
+/**
+ * A source that stops at the first read, when the writer has seen what is stored, until the gate
+ * opens.
+ */
 class SlowSource extends MemorySource {
   readonly gate = Promise.withResolvers<void>();
   readonly begun = Promise.withResolvers<void>();
@@ -106,7 +109,7 @@ test('gc: an open reader keeps a deleted package, and the next run frees it', as
   t.like(await store.gc(), { deletedSegments: 2 });
 });
 
-test('gc: garbage that a running writer may share is quarantined, then released because it was used', async (t) => {
+test('gc: garbage that a running writer shares is quarantined, then released', async (t) => {
   const store = await temporaryStore(t);
   const bytes = noise(10 * blockSize, 'a');
   await store.pack([{ name: 'd', source: new MemorySource(bytes) }], { packageId: 'p1' });
@@ -239,7 +242,7 @@ test('lease: one that is renewed outlives its first term', async (t) => {
   await reader.close();
 });
 
-test('compose: images of other packages and a new one, the former without a block written', async (t) => {
+test('compose: images of other packages are taken over without a block written', async (t) => {
   const store = await temporaryStore(t);
   await packNoise(store, 'p1', 5);
   await packNoise(store, 'p2', 5);
@@ -262,7 +265,7 @@ test('compose: images of other packages and a new one, the former without a bloc
   sameBytes(t, (await unpackBytes(store, 'all', 'new')).bytes, noise(2 * blockSize, 'new'));
 });
 
-test('compose: an unknown image is IMAGE_NOT_FOUND, and giving up leaves nothing behind', async (t) => {
+test('compose: an unknown image is IMAGE_NOT_FOUND; giving up leaves nothing behind', async (t) => {
   const store = await temporaryStore(t);
   await packNoise(store, 'p1', 5);
   const composition = await store.compose({ packageId: 'x' });

@@ -93,7 +93,7 @@ test('pack: without samples a changed map reads nothing else at all', async (t) 
   t.deepEqual(source.reads, []);
 });
 
-test('pack: a map that hides a change is rejected by a sample, and all blocks are compared', async (t) => {
+test('pack: a map that hides a change is rejected, and all blocks are compared', async (t) => {
   const store = await temporaryStore(t);
   const bytes = noise(20 * blockSize, 'a');
   const first = await store.pack([{ name: 'd', source: new MemorySource(bytes) }]);
@@ -109,7 +109,7 @@ test('pack: a map that hides a change is rejected by a sample, and all blocks ar
   sameBytes(t, back, next);
 });
 
-test('pack: a map that reaches beyond the image is MAP_OUT_OF_RANGE and nothing is made', async (t) => {
+test('pack: a map beyond the end of the image is MAP_OUT_OF_RANGE', async (t) => {
   const store = await temporaryStore(t);
   const bytes = noise(2 * blockSize + 1, 'a');
   const first = await store.pack([{ name: 'd', source: new MemorySource(bytes) }]);
@@ -243,6 +243,16 @@ test('pack: files, labels and notes of a package come back', async (t) => {
     sameBytes(t, await reader.file(name), bytes);
   }
   await throwsReason(t, () => reader.file('none'), 'FILE_NOT_FOUND');
+});
+
+test('pack: a file with the bytes of a stored block is not taken for the block', async (t) => {
+  const store = await temporaryStore(t);
+  const bytes = new Uint8Array(Buffer.alloc(blockSize, 'compressible '));
+  await store.pack([{ name: 'd', source: new MemorySource(bytes) }]);
+  await store.pack([], { packageId: 'p', files: [{ name: 'f', bytes }] });
+  const reader = await store.openPackage('p');
+  t.teardown(() => reader.close());
+  sameBytes(t, await reader.file('f'), bytes);
 });
 
 test('pack: cancelling leaves nothing behind', async (t) => {

@@ -94,7 +94,9 @@ export class MemoryTarget implements BlockTarget {
   }
 }
 
-/** Bytes that look like a disk: blocks that compress, that do not, that repeat and that are zero. */
+/**
+ * Bytes that look like a disk: blocks that compress, that do not, that repeat and that are zero.
+ */
 export function makeImage(sizeBytes: number, seed: string): Uint8Array {
   const bytes = new Uint8Array(sizeBytes);
   for (let block = 0; block * blockSize < sizeBytes; block++) {

@@ -69,7 +69,7 @@ test('tree: an image of holes has no page', async (t) => {
   t.deepEqual(await tree.finish(), holeId);
 });
 
-test('tree: an image of 20 TiB with four blocks is packed, read, compared and verified', async (t) => {
+test('tree: 20 TiB with four blocks are packed, read, compared and verified', async (t) => {
   const store = await temporaryStore(t);
   const sizeBytes = 20 * 2 ** 40 + 5 * blockSize + 7;
   const last = Math.floor(sizeBytes / blockSize) - 1;

@@ -111,7 +111,7 @@ test('verify: a flipped byte in an index is found, and what it described is miss
   t.true(report.damages.some(({ image, reason }) => image === 'd' && reason === 'OBJECT_MISSING'));
 });
 
-test('verify: a flipped byte in a manifest is found, and the others are still listed', async (t) => {
+test('verify: a flipped byte in a manifest is found; the others are listed', async (t) => {
   const store = await storeWithTwo(t);
   const path = join(store.folder, 'packages', 'p1.manifest');
   await flip(path, 200);
@@ -182,7 +182,7 @@ test('unpack: a damaged block is refused with its place, and the target is abort
   t.is(target.state, 'aborted');
 });
 
-test('pack: with a damaged index a parent is refused, and a package without one is made', async (t) => {
+test('pack: with a damaged index a parent is refused, no parent is not', async (t) => {
   const store = await storeWithTwo(t);
   const [index] = await filesOf(store, 'indexes');
   await flip(index!, 64 + 10);
