@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { definePlugin } from '../../sdk/plugin.ts';
 import { CorePool } from '../../wasm/host/core-pool.ts';
@@ -33,6 +33,8 @@ export const repositoryPlugin = definePlugin({
         random: context.random,
       });
       const scratchFolder = scratchFolderOf(context.dataFolder);
+      // What an import that was killed left there is of no use to anybody.
+      await rm(scratchFolder, { recursive: true, force: true });
       await mkdir(scratchFolder, { recursive: true, mode: 0o700 });
       const settings = {
         scratchFolder,
