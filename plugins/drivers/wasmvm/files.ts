@@ -1,5 +1,6 @@
 import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
 import { resourceExhausted } from '../../../sdk/errors.ts';
+import { sliceBytes } from './limits.ts';
 import { writeBlocks } from './machine/sparse-copy.ts';
 
 const fullCodes = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
@@ -28,7 +29,10 @@ export async function syncFolder(path: string): Promise<void> {
 export async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
   await withFile(path, 'wx', async (file) => {
     await file.truncate(bytes.length);
-    writeBlocks(file.fd, bytes, 0);
+    for (let offset = 0; offset < bytes.length; offset += sliceBytes) {
+      writeBlocks(file.fd, bytes.subarray(offset, offset + sliceBytes), offset);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   });
 }
 

@@ -16,7 +16,7 @@ import {
   type VirtualCompute,
   type VolumeAttachment,
 } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
-import { failedPrecondition } from '../../../sdk/errors.ts';
+import { Code, failedPrecondition, isRpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
 import type { ChangedMap } from './changed-map.ts';
 import { deviceStateImage, memoryImage } from './compute-spec.ts';
@@ -82,7 +82,7 @@ async function takeSnapshot(
   canonical: string,
 ): Promise<InstanceSnapshot> {
   const { snapshotId } = request;
-  const bases = new Map(disks.map(({ volume }) => [volume.id, core.logs.of(volume).base]));
+  const bases = new Map(disks.map(({ volume }) => [volume.id, core.logs.suspend(volume)]));
   let captured: Capture | undefined;
   try {
     await makeFolder(snapshotFolder(core, snapshotId));
@@ -95,9 +95,10 @@ async function takeSnapshot(
       publish(core, snapshot, canonical, disks, bases, captured as Capture),
     );
   } catch (error) {
-    for (const { volume } of disks) {
-      const taken = captured?.logs[volume.id];
-      if (taken) core.logs.putBack(volume, taken);
+    if (!isSilence(error)) {
+      for (const { volume } of disks) {
+        core.logs.resume(volume, bases.get(volume.id), captured?.logs[volume.id], core.inventory);
+      }
     }
     if (captured && request.stopAfter && compute.state === ComputeState.RUNNING) {
       await core.room.call('unpause', { computeId: compute.computeId });
@@ -111,6 +112,11 @@ async function takeSnapshot(
       core.watchers.notify(compute.computeId);
     }
   }
+}
+
+/** The machine room did not say what became of the logs, so they stay without a base: the next map is lost. */
+function isSilence(error: unknown): boolean {
+  return isRpcError(error, Code.UNAVAILABLE);
 }
 
 async function captureCompute(

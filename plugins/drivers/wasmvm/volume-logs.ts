@@ -41,9 +41,29 @@ export class VolumeLogs {
     log.base = base;
   }
 
-  /** Puts back what was taken for a capture that failed. */
-  putBack(volume: Volume, bits: Uint8Array): void {
-    mergeLog(new Uint8Array(this.of(volume).bits), bits);
+  /**
+   * Takes the base away for the time of a capture, which takes the marks: should nobody hear what became of them, the
+   * next map is lost instead of wrong. Returns the base.
+   */
+  suspend(volume: Volume): MapBase | undefined {
+    const log = this.of(volume);
+    const { base } = log;
+    log.base = undefined;
+    return base;
+  }
+
+  /** Puts back the base and the marks that were taken, after a capture that failed. */
+  resume(
+    volume: Volume,
+    base: MapBase | undefined,
+    taken: Uint8Array | undefined,
+    inventory: Inventory,
+  ): void {
+    const log = this.of(volume);
+    const bits = taken ?? new Uint8Array(log.bits.byteLength);
+    const map = this.resolve(base && { base, bits }, inventory);
+    mergeLog(new Uint8Array(log.bits), map?.bits ?? bits);
+    log.base = map?.base;
   }
 
   forget(volumeId: string): void {
