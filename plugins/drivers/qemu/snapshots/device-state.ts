@@ -1,5 +1,5 @@
 import { closeSync, constants, createReadStream, openSync } from 'node:fs';
-import { open, rm } from 'node:fs/promises';
+import { open, readFile, rm } from 'node:fs/promises';
 import net from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { dataLoss, internal, unavailable } from '../../../../sdk/errors.ts';
@@ -11,6 +11,7 @@ import type { Machine } from '../machine/machine.ts';
 const deviceStateBytesMax = 256 * 1024 * 1024;
 const migrateDeadlineMs = 60_000;
 const pollMs = 5;
+const logTailCharacters = 500;
 /** QEMU limits the rate by default, for links that are shared. */
 const bandwidthBytesPerSecond = 2 ** 40;
 
@@ -57,16 +58,30 @@ export async function saveDeviceState(machine: Machine, path: string): Promise<n
   }
 }
 
-/** Loads device state into a machine that was started to receive it; it is paused afterwards. */
+/**
+ * Loads device state into a machine that was started to receive it; it is paused afterwards. QEMU ends when it refuses
+ * the state: DATA_LOSS reason DEVICE_STATE_REFUSED with its words.
+ */
 export async function loadDeviceState(machine: Machine, path: string): Promise<void> {
   await prepareMigration(machine.qmp);
   await machine.qmp.execute('migrate-incoming', { uri: `unix:${runFiles.migration}` });
   const socket = await connectInFolder(machine.folder, runFiles.migration);
   const sent = pipeline(createReadStream(path), socket);
   sent.catch(() => {}); // QEMU closes the connection when it refuses the state, and says why itself
-  await waitForMigration(machine);
+  try {
+    await waitForMigration(machine);
+  } catch (error) {
+    throw (await refusal(machine)) ?? error;
+  }
   await sent;
   await rm(machine.path('migration'), { force: true });
+}
+
+async function refusal(machine: Machine): Promise<Error | undefined> {
+  const log = await readFile(machine.path('log'), 'utf8').catch(() => '');
+  if (!/load of migration failed|error while loading state/.test(log)) return undefined;
+  const words = log.trim().slice(-logTailCharacters);
+  return dataLoss('DEVICE_STATE_REFUSED', `QEMU refused the device state: ${words}`);
 }
 
 async function waitForMigration(machine: Machine): Promise<void> {

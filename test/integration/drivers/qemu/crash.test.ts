@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
@@ -231,6 +231,17 @@ test.serial('QEMU killed during a revert leaves the instance where it was', asyn
   t.is(driver.context.machine('gateway')!.process.pid, pid, 'the old process');
   t.true((await vnf(driver, 'gateway')).counter >= before.counter, 'no number was lost');
   await counting(driver, 'gateway', before.counter + 5);
+  await assertWhole(t, driver, folder);
+
+  const state = join(driver.context.folders.snapshot('s'), 'device-state.bin');
+  const bytes = await readFile(state);
+  await writeFile(state, bytes.subarray(0, bytes.length / 2));
+  await throwsRpc(t, client.revertToInstanceSnapshot({ computeId: 'gateway', snapshotId: 's' }), {
+    code: Code.DATA_LOSS,
+    reason: 'DEVICE_STATE_REFUSED',
+  });
+  await writeFile(state, bytes);
+  t.is(driver.context.machine('gateway')!.process.pid, pid, 'still the old process');
   await assertWhole(t, driver, folder);
 
   const reverted = await client.revertToInstanceSnapshot({
