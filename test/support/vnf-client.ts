@@ -17,7 +17,10 @@ export type VnfStatus = {
 const answerMsDefault = 20_000;
 let requests = 0;
 
-/** Sends one request over a VNF channel (a Unix socket) and waits for its answer; lines for others are ignored. */
+/**
+ * Sends one request over a VNF channel (a Unix socket) and waits for its answer; lines for others
+ * are ignored.
+ */
 export async function askVnf(
   socketPath: string,
   operation: string,

@@ -8,7 +8,10 @@ import {
 const whole = 'disks are raw files and are copied whole';
 const inside = 'a raw disk image has no room for it';
 
-/** What the driver can do, and why it cannot do the rest. It depends on nothing, so it never changes. */
+/**
+ * What the driver can do, and why it cannot do the rest. It depends on nothing, so it never
+ * changes.
+ */
 const reasons: readonly (readonly [CapabilityName, string])[] = [
   [CapabilityName.COMPUTE, ''],
   [CapabilityName.PAUSE, ''],

@@ -12,8 +12,9 @@ const key = ({ snapshotId, imageName }: MapBase) => JSON.stringify([snapshotId, 
 const stepsMax = 65_536;
 
 /**
- * The blocks that may differ between two images: the union of all maps on the way from both to their nearest common
- * base, because "changed since" holds in both directions. Undefined when no such way is known.
+ * The blocks that may differ between two images: the union of all maps on the way from both to
+ * their nearest common base, because "changed since" holds in both directions. Undefined when no
+ * such way is known.
  */
 export function differenceOf(from: MapBase, to: MapBase, find: FindMap): Uint8Array | undefined {
   const ways = [walk(from, find), walk(to, find)] as const;
@@ -50,7 +51,10 @@ function bitsBefore(way: Map<string, Uint8Array | undefined>, end: string): Uint
   return parts;
 }
 
-/** What remains of a map when its base goes away: the same blocks and the base's own since the base's base. */
+/**
+ * What remains of a map when its base goes away: the same blocks and the base's own since the
+ * base's base.
+ */
 export function rebase(map: ChangedMap, baseMap: ChangedMap | undefined): ChangedMap | undefined {
   if (!baseMap || baseMap.bits.length !== map.bits.length) return undefined;
   const bits = map.bits.slice();

@@ -70,7 +70,9 @@ export function createCompute(core: Core, request: CreateComputeRequest): Promis
   });
 }
 
-/** Finds a compute resource again; guests of this driver come back with the driver by themselves. */
+/**
+ * Finds a compute resource again; guests of this driver come back with the driver by themselves.
+ */
 export async function recoverCompute(
   core: Core,
   request: RecoverComputeRequest,

@@ -5,7 +5,10 @@ import { stallMsDefault, tickMsDefault } from './limits.ts';
 
 /** How an operator sets a wasmvm driver up. */
 export type WasmvmConfig = {
-  /** Where images are looked for by name, in this order. Default: the guests that come with the project. */
+  /**
+   * Where images are looked for by name, in this order. Default: the guests that come with the
+   * project.
+   */
   imageFolders: string[];
   /** The time between two ticks of a guest, in milliseconds, 1 to 1000. */
   tickMs: number;

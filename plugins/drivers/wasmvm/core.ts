@@ -78,7 +78,10 @@ export function generationId(core: Core, generation: number): string {
   return `${generation}-${hex(core, 8)}`;
 }
 
-/** What a guest is started with. `files` replaces the files of volumes, as a revert does before its commit. */
+/**
+ * What a guest is started with. `files` replaces the files of volumes, as a revert does before its
+ * commit.
+ */
 export function machineConfig(
   core: Core,
   compute: Compute,

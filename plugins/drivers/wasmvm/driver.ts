@@ -26,7 +26,10 @@ export type DriverContext = Pick<
 
 const powerFailure = 'started again as after a power failure';
 
-/** An open driver. Guests that ran when the one before it ended run again, from their disks with empty memory. */
+/**
+ * An open driver. Guests that ran when the one before it ended run again, from their disks with
+ * empty memory.
+ */
 export class Driver {
   readonly core: Core;
   readonly openings: Openings;
@@ -84,7 +87,10 @@ export class Driver {
     }
   }
 
-  /** Cuts the guests off, which start again with the driver, and keeps what was written to their disks. */
+  /**
+   * Cuts the guests off, which start again with the driver, and keeps what was written to their
+   * disks.
+   */
   async close(): Promise<void> {
     await this.core.room.close();
     const entries = [...this.core.logs.known()].map(
@@ -148,7 +154,10 @@ export class Driver {
     else this.#end(computeId, message.how, message.reason);
   }
 
-  /** The machine room was lost with all guests: the one that computed too long fails, the others start again. */
+  /**
+   * The machine room was lost with all guests: the one that computed too long fails, the others
+   * start again.
+   */
   onLost(guestNumber: number, reason: string): void {
     const { core } = this;
     const culprit = core.guestNumbers.computeOf(guestNumber);

@@ -41,7 +41,10 @@ export async function openFolders(dataFolder: string): Promise<Folders> {
   return folders;
 }
 
-/** A folder for sockets with a short path, the same one for the same data folder, that nobody else can write to. */
+/**
+ * A folder for sockets with a short path, the same one for the same data folder, that nobody else
+ * can write to.
+ */
 async function shortFolder(root: string): Promise<string> {
   const name = createHash('sha256').update(root).digest('hex').slice(0, 16);
   const path = join(process.env.XDG_RUNTIME_DIR ?? tmpdir(), `wasmvm-${name}`);
@@ -52,7 +55,7 @@ async function shortFolder(root: string): Promise<string> {
   const mine =
     found.isDirectory() && found.uid === process.getuid?.() && (found.mode & 0o077) === 0;
   if (!mine || Buffer.byteLength(path) + socketNameBytes > socketPathBytesMax) {
-    const text = `${path} cannot hold the sockets of VNF channels: it must be a short path and private`;
+    const text = `${path} cannot hold the sockets of VNF channels: it must be short and private`;
     throw failedPrecondition('CHANNEL_FOLDER', text, { path });
   }
   return path;

@@ -1,7 +1,10 @@
 /** Starts that are remembered; the one that computes is always among the latest of each guest. */
 const startsMax = 8192;
 
-/** Numbers the starts of guests, so that a counter shared with a hanging thread can name the one to blame. */
+/**
+ * Numbers the starts of guests, so that a counter shared with a hanging thread can name the one to
+ * blame.
+ */
 export class GuestNumbers {
   readonly #computes = new Map<number, string>();
   #last = 0;

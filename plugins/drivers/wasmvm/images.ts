@@ -8,7 +8,10 @@ import { programBytesMax } from './limits.ts';
 import { inspectProgram, type ProgramFacts } from './program/fitness.ts';
 import { imageUnfit } from './program/sections.ts';
 
-/** Finds images by name, and keeps the programs of guests: a guest always runs the bytes it was made with. */
+/**
+ * Finds images by name, and keeps the programs of guests: a guest always runs the bytes it was made
+ * with.
+ */
 export class Images {
   readonly #folders: readonly string[];
   readonly #programs: string;
@@ -37,7 +40,10 @@ export class Images {
     return unknown('IMAGE_UNKNOWN', 'image', name);
   }
 
-  /** Checks the program of an image and keeps a durable copy. INVALID_ARGUMENT with reason IMAGE_UNFIT. */
+  /**
+   * Checks the program of an image and keeps a durable copy. INVALID_ARGUMENT with reason
+   * IMAGE_UNFIT.
+   */
   async adopt(name: string): Promise<{ programId: string; program: ProgramFacts }> {
     const { path, sizeBytes } = await this.find(name);
     if (sizeBytes > programBytesMax) {

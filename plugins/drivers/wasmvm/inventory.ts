@@ -16,7 +16,10 @@ import {
 } from '../../../sdk/records/record-store.ts';
 import type { ProgramFacts } from './program/fitness.ts';
 
-/** What shall become of a guest when the driver starts: it runs, it was paused, it is off, or it failed. */
+/**
+ * What shall become of a guest when the driver starts: it runs, it was paused, it is off, or it
+ * failed.
+ */
 export type Power = 'on' | 'paused' | 'off' | 'failed';
 
 export type Compute = {
@@ -87,8 +90,8 @@ export type Change = {
 };
 
 /**
- * What the driver has: its records, all in memory, and durable before a change returns. Values are replaced,
- * never changed in place.
+ * What the driver has: its records, all in memory, and durable before a change returns. Values are
+ * replaced, never changed in place.
  */
 export class Inventory {
   readonly computes = new Map<string, Compute>();

@@ -9,14 +9,20 @@ export const tickMsDefault = 10;
 export const beatMsMax = 200;
 /** How often the driver looks at the heartbeat of the machine room, in milliseconds. */
 export const watchMs = 500;
-/** How long a guest may compute in one tick before the machine room counts as stalled, in milliseconds. */
+/**
+ * How long a guest may compute in one tick before the machine room counts as stalled, in
+ * milliseconds.
+ */
 export const stallMsDefault = 5_000;
 /** How often in a row the machine room is started again when no guest can be blamed. */
 export const blamelessRestartsMax = 3;
 
 /** Bytes that one slice of a copy moves; ticks and deadlines come between slices. */
 export const sliceBytes = 4 * 1024 * 1024;
-/** Rounds that a seeded schedule runs before each capture: the time that passes between two requests. */
+/**
+ * Rounds that a seeded schedule runs before each capture: the time that passes between two
+ * requests.
+ */
 export const seededRoundsMin = 64;
 export const seededRoundsMax = 256;
 
@@ -74,7 +80,10 @@ export const openingMs = 60 * 60 * 1000;
 export const openingsMax = 1024;
 /** Extents in one message of a map. */
 export const extentsPerMessageMax = 4096;
-/** How long the driver waits for an answer of the machine room beyond what the command itself may take. */
+/**
+ * How long the driver waits for an answer of the machine room beyond what the command itself may
+ * take.
+ */
 export const roomAnswerMsMax = 120_000;
 /** Commands that may wait for the machine room. */
 export const roomCommandsMax = 1024;

@@ -12,7 +12,10 @@ export type MachineRoomOptions = {
   logger: Logger;
   /** Messages other than answers. */
   onMessage(message: Exclude<FromRoom, { kind: 'answer' | 'error' }>): void;
-  /** The room was emptied: all guests are gone. The number is that of the guest that computed; 0: none did. */
+  /**
+   * The room was emptied: all guests are gone. The number is that of the guest that computed; 0:
+   * none did.
+   */
   onLost(guestNumber: number, reason: string): void;
 };
 
@@ -26,8 +29,8 @@ type Pending = {
 const bootMsMax = 60_000;
 
 /**
- * The driver's end of the machine room. Watches the heartbeat of its thread: one that stalls, or dies, is replaced by
- * an empty one, and `onLost` says who is to blame.
+ * The driver's end of the machine room. Watches the heartbeat of its thread: one that stalls, or
+ * dies, is replaced by an empty one, and `onLost` says who is to blame.
  */
 export class MachineRoom {
   readonly #options: MachineRoomOptions;
@@ -115,7 +118,10 @@ export class MachineRoom {
     pending.reject(new RpcError(code, reason, text, metadata, { cause: stack }));
   }
 
-  /** Counts looks without a beat rather than time: while this process was suspended nobody looked either. */
+  /**
+   * Counts looks without a beat rather than time: while this process was suspended nobody looked
+   * either.
+   */
   #look(): void {
     const { beats } = this.#heart;
     this.#staleMs = beats === this.#lastBeats ? this.#staleMs + watchMs : 0;

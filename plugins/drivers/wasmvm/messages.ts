@@ -18,7 +18,10 @@ import type { LeaseStatus, MachineStatus } from './machine/protocol.ts';
 
 /** The version of the driver, for people. */
 export const driverVersion = '0.1.0';
-/** The version of what a captured memory means: the guest's functions and the format of the device state. */
+/**
+ * The version of what a captured memory means: the guest's functions and the format of the device
+ * state.
+ */
 const machineType = 'wasmvm-1';
 
 export function compatibilityStamp(): CompatibilityStamp {

@@ -12,8 +12,8 @@ import { openingMs, openingsMax } from './limits.ts';
 import { tooMany } from './refusals.ts';
 
 /**
- * Who reads what. An opening keeps its snapshot from being deleted until it is closed or expires; it ends with the
- * driver.
+ * Who reads what. An opening keeps its snapshot from being deleted until it is closed or expires;
+ * it ends with the driver.
  */
 export class Openings {
   readonly #clock: Clock;

@@ -3,9 +3,10 @@ import { outcomesMax } from './limits.ts';
 type CallIdentity = { operationId: string; stepId: string } | undefined;
 
 /**
- * What calls came to, so that a repeat with the same operation and step returns the first outcome instead of doing it
- * again. Only in memory, and forgotten when the guest's memory is lost: what such a call had reached is gone
- * then, and a repeat must do it anew. A call that failed has left nothing behind and may be repeated.
+ * What calls came to, so that a repeat with the same operation and step returns the first outcome
+ * instead of doing it again. Only in memory, and forgotten when the guest's memory is lost: what
+ * such a call had reached is gone then, and a repeat must do it anew. A call that failed has left
+ * nothing behind and may be repeated.
  */
 export class Outcomes {
   readonly #entries = new Map<string, { computeId: string; outcome: Promise<unknown> }>();

@@ -4,8 +4,8 @@ import { driverVersion } from './messages.ts';
 import { driverService } from './service.ts';
 
 /**
- * The embedded driver: micro-VMs whose guests are WebAssembly programs, all in one thread of this process. It needs
- * nothing but Node. Configuration: see `WasmvmConfig` in config.ts.
+ * The embedded driver: micro-VMs whose guests are WebAssembly programs, all in one thread of this
+ * process. It needs nothing but Node. Configuration: see `WasmvmConfig` in config.ts.
  */
 export const wasmvmPlugin = definePlugin({
   name: 'wasmvm',

@@ -38,9 +38,9 @@ type Restored = { volume: Volume; imageName: string; file: string };
 type After = AfterRestore | { kind: 'stop' };
 
 /**
- * Brings an instance back. New files of the disks and the new guest are made beside the old ones; one transaction
- * changes over. Before it everything is as it was; after it, should the process die, the guest starts from
- * the restored disks as after a power failure.
+ * Brings an instance back. New files of the disks and the new guest are made beside the old ones;
+ * one transaction changes over. Before it everything is as it was; after it, should the process
+ * die, the guest starts from the restored disks as after a power failure.
  */
 export function revertCompute(
   core: Core,
@@ -69,7 +69,10 @@ export function revertCompute(
   });
 }
 
-/** A compute resource takes a snapshot when it has the same volumes by name and size, and the same memory. */
+/**
+ * A compute resource takes a snapshot when it has the same volumes by name and size, and the same
+ * memory.
+ */
 function checkFit(core: Core, compute: Compute, snapshot: InstanceSnapshot, force: boolean): void {
   if (snapshot.memory && !force && !isCompatible(snapshot.compatibility)) {
     throw incompatible(compute, snapshot, 'its memory was captured on another kind of machine');
@@ -180,7 +183,10 @@ async function commit(
   }
 }
 
-/** Lets the new guest take the old one's place. When its memory cannot be kept, it is stopped with the new disks. */
+/**
+ * Lets the new guest take the old one's place. When its memory cannot be kept, it is stopped with
+ * the new disks.
+ */
 async function settle(core: Core, compute: Compute, after: After): Promise<void> {
   const computeId = compute.id;
   if (after.kind === 'stop') {

@@ -114,7 +114,10 @@ async function takeSnapshot(
   }
 }
 
-/** The machine room did not say what became of the logs, so they stay without a base: the next map is lost. */
+/**
+ * The machine room did not say what became of the logs, so they stay without a base: the next map
+ * is lost.
+ */
 function isSilence(error: unknown): boolean {
   return isRpcError(error, Code.UNAVAILABLE);
 }
@@ -219,7 +222,8 @@ async function publish(
   const record: Snapshot = { id: snapshotId, stage: 'SEALED', snapshot, request, maps };
   await core.inventory.write({ snapshots: [record] });
   for (const { attachment, volume } of disks) {
-    // Not begin(): the guest may have written since the capture, and those blocks are marked already.
+    // Not begin(): the guest may have written since the capture, and those blocks are marked
+    // already.
     core.logs.of(volume).base = { snapshotId, imageName: attachment.name };
   }
   return snapshot;

@@ -87,7 +87,9 @@ async function checkSize(core: Core, snapshotId: string, image: SnapshotImage): 
   });
 }
 
-/** The description comes from somewhere else: everything that becomes a path or a length is checked. */
+/**
+ * The description comes from somewhere else: everything that becomes a path or a length is checked.
+ */
 function checkDescription({ snapshotId, images, memory, spec }: InstanceSnapshot): void {
   if (!idPattern.test(snapshotId)) {
     throw badField('snapshot.snapshot_id', `must match ${idPattern.source}`);

@@ -73,7 +73,10 @@ function loadMaps(record: Snapshot): Record<string, ChangedMap> {
   );
 }
 
-/** The record of another snapshot without the one that goes away; nothing when it did not refer to it. */
+/**
+ * The record of another snapshot without the one that goes away; nothing when it did not refer to
+ * it.
+ */
 function relink(other: Snapshot, gone: Snapshot, goneMaps: Record<string, ChangedMap>): Snapshot[] {
   const child = other.snapshot.parentSnapshotId === gone.id;
   const based = Object.values(other.maps).some(({ base }) => base.snapshotId === gone.id);

@@ -11,8 +11,9 @@ type Channel = { server: Server; clients: Set<Socket> };
 export type OfferLine = (computeId: string, line: string) => Promise<boolean>;
 
 /**
- * A Unix socket for each guest with a VNF channel: lines of JSON, to the guest and back to all clients. A line that is
- * not a JSON object, or too long, ends its client's connection; so does a guest that takes none.
+ * A Unix socket for each guest with a VNF channel: lines of JSON, to the guest and back to all
+ * clients. A line that is not a JSON object, or too long, ends its client's connection; so does a
+ * guest that takes none.
  */
 export class VnfChannels {
   readonly #folder: string;

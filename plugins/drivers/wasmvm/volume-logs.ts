@@ -9,8 +9,8 @@ type Log = { bits: SharedArrayBuffer; base: MapBase | undefined };
 const forwardsMax = 1024;
 
 /**
- * What was written to each volume since the snapshot that its next map is relative to. Only in memory: after a crash
- * nothing is known, so the next snapshot has no map.
+ * What was written to each volume since the snapshot that its next map is relative to. Only in
+ * memory: after a crash nothing is known, so the next snapshot has no map.
  */
 export class VolumeLogs {
   readonly #logs = new Map<string, Log>();
@@ -42,8 +42,8 @@ export class VolumeLogs {
   }
 
   /**
-   * Takes the base away for the time of a capture, which takes the marks: should nobody hear what became of them, the
-   * next map is lost instead of wrong. Returns the base.
+   * Takes the base away for the time of a capture, which takes the marks: should nobody hear what
+   * became of them, the next map is lost instead of wrong. Returns the base.
    */
   suspend(volume: Volume): MapBase | undefined {
     const log = this.of(volume);
@@ -77,7 +77,9 @@ export class VolumeLogs {
     }
   }
 
-  /** Makes logs that begin at a snapshot begin at that snapshot's own base, because it goes away. */
+  /**
+   * Makes logs that begin at a snapshot begin at that snapshot's own base, because it goes away.
+   */
   forward(snapshotId: string, maps: Record<string, ChangedMap>): void {
     this.#forwards.set(snapshotId, maps);
     for (const oldest of this.#forwards.keys()) {

@@ -1,4 +1,7 @@
-/** Tells every watcher which compute resources changed. What waits is a set of ids, so nobody's queue can grow. */
+/**
+ * Tells every watcher which compute resources changed. What waits is a set of ids, so nobody's
+ * queue can grow.
+ */
 export class Watchers {
   readonly #watchers = new Set<{ changed: Set<string>; wake: () => void }>();
 

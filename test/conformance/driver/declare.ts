@@ -4,8 +4,8 @@ import type { ConformanceOptions } from './profile.ts';
 import { driverChecks, runCheck } from './run.ts';
 
 /**
- * Declares one serial test for each check of the kit. `open` is called once, before the first; what it returns is closed
- * after the last. Skips are logged by name.
+ * Declares one serial test for each check of the kit. `open` is called once, before the first; what
+ * it returns is closed after the last. Skips are logged by name.
  */
 export function declareDriverConformance(
   test: TestFn,

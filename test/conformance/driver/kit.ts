@@ -19,7 +19,10 @@ export type Check = {
   run(kit: Kit): Promise<void>;
 };
 
-/** Each call of a check may take this long, in milliseconds: booting and capturing under emulation included. */
+/**
+ * Each call of a check may take this long, in milliseconds: booting and capturing under emulation
+ * included.
+ */
 const callMsMax = 180_000;
 const pollMs = 25;
 /** How long something that must come about by itself may take, in milliseconds. */

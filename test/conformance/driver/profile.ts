@@ -24,8 +24,8 @@ export type ConformanceOptions = {
   /** In this time a running guest would have answered, in milliseconds. */
   silenceMs?: number;
   /**
-   * Kills the driver without warning, opens it again and returns the way to it. Absent: checks of recovery are
-   * skipped by name.
+   * Kills the driver without warning, opens it again and returns the way to it. Absent: checks of
+   * recovery are skipped by name.
    */
   killAndReopen?: () => Promise<Transport>;
 };

@@ -41,8 +41,8 @@ export type RunOptions = {
 };
 
 /**
- * Checks a driver, whatever it is written in and wherever it runs. Everything that the checks make is deleted, also when
- * they fail; what cannot be deleted fails its check.
+ * Checks a driver, whatever it is written in and wherever it runs. Everything that the checks make
+ * is deleted, also when they fail; what cannot be deleted fails its check.
  */
 export async function runDriverConformance(
   options: ConformanceOptions,

@@ -12,7 +12,10 @@ export class Tracker {
     this.#client = client;
   }
 
-  /** Deletes everything, in the order that references ask for. Returns what could not be deleted and why. */
+  /**
+   * Deletes everything, in the order that references ask for. Returns what could not be deleted and
+   * why.
+   */
   async clean(): Promise<string[]> {
     const client = this.#client();
     const failures: string[] = [];

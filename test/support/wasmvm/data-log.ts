@@ -7,8 +7,8 @@ const lineBytes = 16;
 const pageBytes = 4096;
 
 /**
- * Reads the log of a component's data disk as the guests' lib/data-disk.ts writes it. Returns the numbers of the
- * current log, oldest first, up to the first line that was never written.
+ * Reads the log of a component's data disk as the guests' lib/data-disk.ts writes it. Returns the
+ * numbers of the current log, oldest first, up to the first line that was never written.
  */
 export async function readDataLog(path: string): Promise<number[]> {
   const bytes = await readFile(path);

@@ -7,7 +7,10 @@ export type Role = (typeof roles)[number];
 
 const waitMsMax = 20_000;
 
-/** Makes and starts one component of the demo VNF; its ids are its role, and its volume is `<role>-data`. */
+/**
+ * Makes and starts one component of the demo VNF; its ids are its role, and its volume is
+ * `<role>-data`.
+ */
 export async function startComponent(client: DriverClient, role: Role): Promise<void> {
   await client.createNetwork({ networkId: 'link' });
   await client.createVolume({ volumeId: `${role}-data`, sizeBytes: 8n * 1024n * 1024n });

@@ -1,4 +1,5 @@
-// A wasmvm driver in a process of its own, to be killed: node serve.ts SOCKET DATA_FOLDER [CONFIG_JSON]
+// A wasmvm driver in a process of its own, to be killed: node serve.ts SOCKET DATA_FOLDER
+// [CONFIG_JSON]
 import { wasmvmPlugin } from '../../../plugins/drivers/wasmvm/plugin.ts';
 import { createLogger } from '../../../sdk/ports/logger.ts';
 import { servePlugin } from '../../../sdk/serve-plugin.ts';

@@ -1,4 +1,6 @@
-/** What to put into a hand-made guest. Bodies are WebAssembly instructions without the final `end`. */
+/**
+ * What to put into a hand-made guest. Bodies are WebAssembly instructions without the final `end`.
+ */
 export type TinyProgram = {
   boot?: readonly number[];
   tick?: readonly number[];

@@ -1,17 +1,20 @@
-// The subscriber database: records number n only if it is the next one, in memory and on its data disk, and
-// acknowledges it; acknowledges again what it already has.
+// The subscriber database: records number n only if it is the next one, in memory and on its data
+// disk, and acknowledges it; acknowledges again what it already has.
 import { serveChannel } from "./lib/channel";
 import { end, freezeDisk, remember, start, thawDisk } from "./lib/component";
 import { append } from "./lib/data-disk";
 import { faultGap, faultPast, faultTwice } from "./lib/fault";
-import { kindAcknowledgement, kindNumber, receive, receivedNonce, receivedNumber, send } from "./lib/frames";
+import {
+  kindAcknowledgement, kindNumber, receive, receivedNonce, receivedNumber, send,
+} from "./lib/frames";
 import { counter, nonce, setCounter, setFault, setNonce, standing } from "./lib/state";
 
 export function boot(): void { start("database"); }
 
 export function tick(): void {
   serveChannel("database");
-  // Standing, it leaves what arrives in the queue of the interface: the gateway sends one number at a time.
+  // Standing, it leaves what arrives in the queue of the interface: the gateway sends one number at
+  // a time.
   if (standing()) return;
   while (receive(kindNumber)) takeNumber();
 }

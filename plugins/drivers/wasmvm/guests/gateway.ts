@@ -1,5 +1,6 @@
-// The session gateway: hands out the numbers 1, 2, 3, … held in memory, logs each to its data disk, sends each to the
-// database and resends it until it is acknowledged. Number n+1 is issued only after n was acknowledged.
+// The session gateway: hands out the numbers 1, 2, 3, … held in memory, logs each to its data disk,
+// sends each to the database and resends it until it is acknowledged. Number n+1 is issued only
+// after n was acknowledged.
 import { clockMs, random } from "./lib/vm";
 import { serveChannel } from "./lib/channel";
 import { end, freezeDisk, remember, start, thawDisk } from "./lib/component";
@@ -9,7 +10,8 @@ import {
   kindAcknowledgement, kindNumber, receive, receivedCounter, receivedNumber, send,
 } from "./lib/frames";
 import {
-  acknowledged, counter, forgetPeer, nonce, sentAt, setAcknowledged, setCounter, setFault, setNonce, setSentAt, standing,
+  acknowledged, counter, forgetPeer, nonce, sentAt, setAcknowledged, setCounter, setFault,
+  setNonce, setSentAt, standing,
 } from "./lib/state";
 
 /** A number that is not acknowledged in this time is sent again. */
@@ -23,7 +25,8 @@ export function tick(): void {
   if (standing()) return;
   if (acknowledged() == counter()) issue();
   else if (clockMs() - sentAt() >= resendMs) {
-    // The peer may have another address now, for example after a revert to another machine: ask everybody.
+    // The peer may have another address now, for example after a revert to another machine: ask
+    // everybody.
     forgetPeer();
     sendCurrent();
   }

@@ -6,8 +6,8 @@ import { expired, type Resident } from './resident.ts';
 import { copySparse } from './sparse-copy.ts';
 
 /**
- * Captures a guest that stands: logs rotated and memory copied at once, then the disks in slices. When it fails, or
- * when the hold ends before the copies are complete, the logs are as before.
+ * Captures a guest that stands: logs rotated and memory copied at once, then the disks in slices.
+ * When it fails, or when the hold ends before the copies are complete, the logs are as before.
  */
 export function* capture(
   resident: Resident,

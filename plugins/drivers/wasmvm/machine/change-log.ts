@@ -5,7 +5,10 @@ export function logBytes(sizeBytes: number): number {
   return Math.ceil(Math.ceil(sizeBytes / blockBytes) / 8);
 }
 
-/** Marks the blocks of a write, before the write: a crash between leaves a block marked that is unchanged. */
+/**
+ * Marks the blocks of a write, before the write: a crash between leaves a block marked that is
+ * unchanged.
+ */
 export function markWritten(log: Uint8Array, offset: number, length: number): void {
   if (length === 0) return;
   const last = Math.floor((offset + length - 1) / blockBytes);

@@ -45,8 +45,9 @@ export function encodeDeviceState(state: DeviceState): Uint8Array {
 }
 
 /**
- * Reads a device state, which may come from somebody else's archive. DATA_LOSS with reason DEVICE_STATE_DAMAGED for
- * anything that this driver has not written; FAILED_PRECONDITION with reason INCOMPATIBLE for another version.
+ * Reads a device state, which may come from somebody else's archive. DATA_LOSS with reason
+ * DEVICE_STATE_DAMAGED for anything that this driver has not written; FAILED_PRECONDITION with
+ * reason INCOMPATIBLE for another version.
  */
 export function decodeDeviceState(bytes: Uint8Array): DeviceState {
   if (bytes.length > deviceStateBytesMax) throw damaged(`it has ${bytes.length} bytes`);
@@ -60,7 +61,7 @@ export function decodeDeviceState(bytes: Uint8Array): DeviceState {
     throw damaged('it is not one of wasmvm');
   }
   if (value.version !== version) {
-    const text = `the device state has version ${String(value.version)}, this driver reads ${version}`;
+    const text = `the device state has version ${String(value.version)}, not ${version}`;
     throw failedPrecondition('INCOMPATIBLE', text, { version: String(value.version) });
   }
   return {

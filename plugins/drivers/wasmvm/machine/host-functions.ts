@@ -24,8 +24,8 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 /**
- * The imports of a guest. An address, a length or an index that is out of range ends the guest: the functions throw,
- * and the exception leaves the guest's code.
+ * The imports of a guest. An address, a length or an index that is out of range ends the guest: the
+ * functions throw, and the exception leaves the guest's code.
  */
 export function hostFunctions(hardware: Hardware): Record<string, (...values: never[]) => unknown> {
   return {

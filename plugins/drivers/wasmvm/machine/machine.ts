@@ -34,8 +34,8 @@ export class GuestEnded extends Error {
 }
 
 /**
- * One guest: an instance of its program with its devices. Between two calls nothing of it runs, and its whole state is
- * its memory, its exported globals, its devices and its disks.
+ * One guest: an instance of its program with its devices. Between two calls nothing of it runs, and
+ * its whole state is its memory, its exported globals, its devices and its disks.
  */
 export class Machine {
   readonly config: MachineConfig;
@@ -127,8 +127,8 @@ export class Machine {
   }
 
   /**
-   * Puts a captured state in the place of the power-on state. FAILED_PRECONDITION with reason INCOMPATIBLE when it is
-   * not one of this program and these devices.
+   * Puts a captured state in the place of the power-on state. FAILED_PRECONDITION with reason
+   * INCOMPATIBLE when it is not one of this program and these devices.
    */
   load(memory: Uint8Array, state: DeviceState): void {
     const names = Object.keys(state.globals).sort();

@@ -1,6 +1,9 @@
 import { framesQueuedMax } from '../limits.ts';
 
-/** The end of a cable: frames wait here until the guest takes them. The queue is part of the device state. */
+/**
+ * The end of a cable: frames wait here until the guest takes them. The queue is part of the device
+ * state.
+ */
 export class NetworkInterface {
   readonly networkId: string;
   readonly mac: Uint8Array;
@@ -30,7 +33,10 @@ export class Switch {
     this.#ports.delete(port);
   }
 
-  /** Sends to the interface with the frame's destination, or to all others when its group bit is set. */
+  /**
+   * Sends to the interface with the frame's destination, or to all others when its group bit is
+   * set.
+   */
   send(from: NetworkInterface, frame: Uint8Array): void {
     const toAll = ((frame[0] as number) & 1) === 1;
     for (const port of this.#ports) {

@@ -36,7 +36,10 @@ export type MachineConfig = {
   consolePath: string;
 };
 
-/** A hold or a freeze as the machine room keeps it. Times are those of the wall clock, in milliseconds. */
+/**
+ * A hold or a freeze as the machine room keeps it. Times are those of the wall clock, in
+ * milliseconds.
+ */
 export type LeaseStatus = { leaseId: string; startMs: number; durationMs: number };
 
 /** How a guest is doing. Guests that are not in memory have no status. */

@@ -1,6 +1,8 @@
 const mask = (1n << 64n) - 1n;
 
-/** A small generator (SplitMix64) whose whole state is one number, so that a snapshot can hold it. */
+/**
+ * A small generator (SplitMix64) whose whole state is one number, so that a snapshot can hold it.
+ */
 export class SplitMix64 {
   state: bigint;
 

@@ -7,8 +7,9 @@ type Timed = LeaseStatus & { deadlineMs: number };
 type Shutdown = { deadlineMs: number; asked: boolean; done: () => void };
 
 /**
- * A machine in the machine room with everything that decides whether it ticks: its run state, the hold on it, captures
- * in progress, the freeze of its file systems. `nowMs` is monotonic time throughout.
+ * A machine in the machine room with everything that decides whether it ticks: its run state, the
+ * hold on it, captures in progress, the freeze of its file systems. `nowMs` is monotonic time
+ * throughout.
  */
 export class Resident {
   readonly machine: Machine;
@@ -64,7 +65,9 @@ export class Resident {
     return this.#hold?.leaseId === leaseId;
   }
 
-  /** Lets it run on. ABORTED with reason LEASE_EXPIRED when that lease is not the one that holds it. */
+  /**
+   * Lets it run on. ABORTED with reason LEASE_EXPIRED when that lease is not the one that holds it.
+   */
   release(leaseId: string): void {
     if (this.#hold && (leaseId === '' || leaseId === this.#hold.leaseId)) {
       this.#end(this.#hold.leaseId, 'released');
@@ -140,7 +143,7 @@ export class Resident {
 
 /** The answer to somebody whose lease is over. */
 export function expired(leaseId: string) {
-  const text = `the lease ${leaseId} is not in force: its time was over, or the guest was started anew`;
+  const text = `lease ${leaseId} is not in force: its time was over, or the guest started anew`;
   return aborted('LEASE_EXPIRED', text, { lease_id: leaseId });
 }
 

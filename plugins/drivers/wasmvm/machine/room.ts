@@ -37,8 +37,9 @@ export type RoomParts = {
 };
 
 /**
- * All guests of a driver, in one thread. `turn` is one beat: deadlines first, then slices of captures, then ticks.
- * Commands come between turns, so every guest stands at a tick boundary whenever one is carried out.
+ * All guests of a driver, in one thread. `turn` is one beat: deadlines first, then slices of
+ * captures, then ticks. Commands come between turns, so every guest stands at a tick boundary
+ * whenever one is carried out.
  */
 export class Room {
   readonly #parts: RoomParts;
@@ -261,7 +262,8 @@ export class Room {
       this.#jobs.push({ steps, resolve, reject });
       this.#advanceJobs();
     }).then((captured) => {
-      // The driver stops it for good when the snapshot is durable, and lets it run on when it cannot be.
+      // The driver stops it for good when the snapshot is durable, and lets it run on when it
+      // cannot be.
       if (input.stopAfter) resident.state = 'paused';
       return captured;
     });

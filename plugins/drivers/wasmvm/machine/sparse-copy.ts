@@ -15,9 +15,10 @@ const zeroBlock = Buffer.alloc(blockBytes);
 const noClone = new Set(['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL', 'EXDEV', 'ENOTTY']);
 
 /**
- * Copies a raw image in slices, so that its caller can do other things between them: shares the blocks where the file
- * system can, else writes only blocks that are not zero. The target must not exist; nothing is synced.
- * DATA_LOSS with reason SOURCE_TRUNCATED when the source is shorter than `sizeBytes`.
+ * Copies a raw image in slices, so that its caller can do other things between them: shares the
+ * blocks where the file system can, else writes only blocks that are not zero. The target must not
+ * exist; nothing is synced. DATA_LOSS with reason SOURCE_TRUNCATED when the source is shorter than
+ * `sizeBytes`.
  */
 export function* copySparse(
   source: string,

@@ -1,4 +1,5 @@
-// The machine room's thread. It owns the ticks and every deadline, so that both go on when the driver's thread hangs.
+// The machine room's thread. It owns the ticks and every deadline, so that both go on when the
+// driver's thread hangs.
 import { parentPort, workerData } from 'node:worker_threads';
 import { RpcError } from '../../../../sdk/errors.ts';
 import { fileError } from '../files.ts';

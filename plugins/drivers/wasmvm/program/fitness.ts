@@ -19,10 +19,10 @@ const numberTypes = new Set([0x7f, 0x7e, 0x7d, 0x7c]);
 const required = ['boot', 'tick'] as const;
 
 /**
- * Checks that a program can be a guest whose state is wholly visible from outside, between two ticks:
- * one exported, unshared 32-bit memory named "memory"; every mutable global exported and a number; no table and no
- * passive segment (both can change, unseen); functions `boot` and `tick`; no imports but those of namespace "vm".
- * INVALID_ARGUMENT with reason IMAGE_UNFIT otherwise.
+ * Checks that a program can be a guest whose state is wholly visible from outside, between two
+ * ticks: one exported, unshared 32-bit memory named "memory"; every mutable global exported and a
+ * number; no table and no passive segment (both can change, unseen); functions `boot` and `tick`;
+ * no imports but those of namespace "vm". INVALID_ARGUMENT with reason IMAGE_UNFIT otherwise.
  */
 export function inspectProgram(bytes: Uint8Array): ProgramFacts {
   const outline = outlineProgram(bytes);
@@ -74,7 +74,7 @@ function exportedGlobals(outline: ReturnType<typeof outlineProgram>): string[] {
     const found = outline.exports.find((item) => item.kind === 'global' && item.index === index);
     if (found === undefined || !numberTypes.has(type)) {
       throw imageUnfit(
-        `the mutable global ${index} of the program is not an exported number, so it cannot be captured; ` +
+        `the mutable global ${index} is not an exported number, so it cannot be captured; ` +
           'keep the state in linear memory',
         { global: String(index) },
       );

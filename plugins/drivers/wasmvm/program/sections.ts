@@ -18,8 +18,9 @@ const itemsMax = 100_000;
 const nameBytesMax = 1024;
 
 /**
- * Reads the sections of a WebAssembly module that say what state it has. The bytes are hostile: every length is
- * checked before it is used. INVALID_ARGUMENT with reason IMAGE_UNFIT and the offset for what cannot be read.
+ * Reads the sections of a WebAssembly module that say what state it has. The bytes are hostile:
+ * every length is checked before it is used. INVALID_ARGUMENT with reason IMAGE_UNFIT and the
+ * offset for what cannot be read.
  */
 export function outlineProgram(bytes: Uint8Array): ProgramOutline {
   const reader = new Reader(bytes, 0, bytes.length);
@@ -85,7 +86,10 @@ function readExport(section: Reader, outline: ProgramOutline): void {
   outline.exports.push({ name: section.name(), kind: section.kind(), index: section.leb() });
 }
 
-/** Only the first segment's flags are looked at when they are all active; a passive one decides at once. */
+/**
+ * Only the first segment's flags are looked at when they are all active; a passive one decides at
+ * once.
+ */
 function readSegments(section: Reader, outline: ProgramOutline): void {
   section.list(() => {
     const flags = section.leb();

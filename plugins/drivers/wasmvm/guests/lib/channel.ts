@@ -1,4 +1,5 @@
-// The VNF channel: one JSON object a line. Requests are {"id":"…","op":"status|prepare|resume|wreck","timeoutMs":n}.
+// The VNF channel: one JSON object a line. Requests are
+// {"id":"…","op":"status|prepare|resume|wreck","timeoutMs":n}.
 import { channelRead, channelWrite, clockMs } from "./vm";
 import { lineBytesMax, requestBase } from "./memory-map";
 import { flush, wreck } from "./data-disk";
@@ -65,7 +66,10 @@ function prepare(at: usize, end: usize): void {
   if (!frozen()) flush();
 }
 
-/** The id goes back as it came, escapes included; an id that is too long or not a string is left out. */
+/**
+ * The id goes back as it came, escapes included; an id that is too long or not a string is left
+ * out.
+ */
 function putId(text: usize, at: usize, end: usize): usize {
   const id = findAfter(at, end, "\"id\":\"");
   if (id == 0) return text;

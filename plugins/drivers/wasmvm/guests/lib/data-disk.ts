@@ -1,8 +1,10 @@
-// The data disk (the last one attached): a header, two halves for the current and the previous log, and an area
-// that changes all the time. After a power cut the header may be torn: then both logs count as empty.
+// The data disk (the last one attached): a header, two halves for the current and the previous log,
+// and an area that changes all the time. After a power cut the header may be torn: then both logs
+// count as empty.
 //   0        header: magic u64, boot id u64, half u32
 //   64 KiB   2 MiB of records written once, when the disk is first used
-//   then     half 0 and half 1 of the log, 16 bytes a line: number u64, nonce u64; the oldest line is overwritten when full
+//   then     half 0 and half 1 of the log, 16 bytes a line: number u64, nonce u64; when it is full
+//            the oldest line is overwritten
 //   the last 256 KiB: a working area, one page rewritten every 8 lines
 import { diskCount, diskFlush, diskRead, diskSize, diskWrite, random } from "./vm";
 import { blockBase } from "./memory-map";

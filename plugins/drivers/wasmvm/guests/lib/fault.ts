@@ -1,4 +1,5 @@
-// What a component may find out about the other: each is a broken invariant, kept in memory for good.
+// What a component may find out about the other: each is a broken invariant, kept in memory for
+// good.
 
 /** The other component knows a number that this one has not issued. */
 export const faultFuture: u32 = 1;

@@ -1,5 +1,6 @@
 // The messages between the components: Ethernet frames of a type of their own, little-endian.
-//   14 kind u8 (1: number, 2: acknowledgement), 15 zero u8, 16 number u64, 24 nonce u64, 32 counter of the sender u64
+//   14 kind u8 (1: number, 2: acknowledgement), 15 zero u8, 16 number u64, 24 nonce u64,
+//   32 counter of the sender u64
 import { netCount, netMac, netReceive, netSend } from "./vm";
 import { receiveBase, sendBase } from "./memory-map";
 import { peerAddress, peerKnown, setPeerKnown } from "./state";

@@ -1,4 +1,5 @@
-// Where things are in linear memory. Literals and constants of the compiler are below 64 KiB; above it, these.
+// Where things are in linear memory. Literals and constants of the compiler are below 64 KiB; above
+// it, these.
 
 /** The component's own state, see state.ts. */
 export const stateBase: usize = 0x10000;

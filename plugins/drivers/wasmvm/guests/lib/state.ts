@@ -19,7 +19,9 @@ export function setFrozen(value: bool): void { store<u8>(stateBase, value ? 1 : 
 /** The first fault seen, one of the codes in fault.ts; 0: none. */
 export function fault(): u32 { return load<u32>(stateBase, 36); }
 export function setFault(code: u32): void { if (fault() == 0) store<u32>(stateBase, code, 36); }
-/** The nonce of the latest number: two numbers that are equal but were issued apart differ in it. */
+/**
+ * The nonce of the latest number: two numbers that are equal but were issued apart differ in it.
+ */
 export function nonce(): u64 { return load<u64>(stateBase, 40); }
 export function setNonce(value: u64): void { store<u64>(stateBase, value, 40); }
 /** gateway: the last number acknowledged. */

@@ -4,7 +4,9 @@ import { textBase } from "./memory-map";
 /** Appends the characters of a literal; returns the new end. */
 export function put(end: usize, literal: string): usize {
   const length = literal.length;
-  for (let index = 0; index < length; index++) store<u8>(end + index, <u8>literal.charCodeAt(index));
+  for (let index = 0; index < length; index++) {
+    store<u8>(end + index, <u8>literal.charCodeAt(index));
+  }
   return end + length;
 }
 

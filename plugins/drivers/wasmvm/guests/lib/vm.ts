@@ -1,5 +1,6 @@
-// What the wasmvm driver offers to its guests: the "hardware". The names are the imports of namespace "vm".
-// An address or a length outside of memory, or an index of a device that is not there, ends the guest.
+// What the wasmvm driver offers to its guests: the "hardware". The names are the imports of
+// namespace "vm". An address or a length outside of memory, or an index of a device that is not
+// there, ends the guest.
 
 /** How many disks there are, in the order of their attachment. */
 @external("vm", "disk_count") export declare function diskCount(): i32;
@@ -19,8 +20,11 @@ export declare function diskWrite(disk: i32, offset: i64, source: usize, length:
 /** Writes the 6 bytes of an interface's MAC address. */
 @external("vm", "net_mac") export declare function netMac(index: i32, target: usize): void;
 /** Sends an Ethernet frame of 14 to 1514 bytes. Frames may be lost, never repeated or reordered. */
-@external("vm", "net_send") export declare function netSend(index: i32, source: usize, length: i32): void;
-/** Takes the next received frame, cut to `capacity`; returns its length, or -1 when there is none. */
+@external("vm", "net_send")
+export declare function netSend(index: i32, source: usize, length: i32): void;
+/**
+ * Takes the next received frame, cut to `capacity`; returns its length, or -1 when there is none.
+ */
 @external("vm", "net_receive")
 export declare function netReceive(index: i32, target: usize, capacity: i32): i32;
 
@@ -31,10 +35,15 @@ export declare function netReceive(index: i32, target: usize, capacity: i32): i3
 /** Writes a line to the console. */
 @external("vm", "log") export declare function consoleLog(source: usize, length: i32): void;
 
-/** Takes the next line from the VNF channel without its line end; returns its length, or -1 when there is none. */
-@external("vm", "channel_read") export declare function channelRead(target: usize, capacity: i32): i32;
+/**
+ * Takes the next line from the VNF channel without its line end; returns its length, or -1 when
+ * there is none.
+ */
+@external("vm", "channel_read")
+export declare function channelRead(target: usize, capacity: i32): i32;
 /** Sends a line to the VNF channel. */
-@external("vm", "channel_write") export declare function channelWrite(source: usize, length: i32): void;
+@external("vm", "channel_write")
+export declare function channelWrite(source: usize, length: i32): void;
 
 /** Reads a guest parameter, cut to `capacity`; returns its length, or -1 when it was not given. */
 @external("vm", "parameter")
