@@ -18,7 +18,10 @@ import { type DriverConfig, DriverContext } from './state/context.ts';
 /** What opening the driver needs of the plugin's context. */
 export type DriverOptions = Pick<PluginContext, 'instanceId' | 'dataFolder' | 'config' | 'logger'>;
 
-/** Probes QEMU, takes over what is there, and offers the service. Closing it leaves the machines running. */
+/**
+ * Probes QEMU, takes over what is there, and offers the service. Closing it leaves the machines
+ * running.
+ */
 export async function openDriver(
   plugin: DriverOptions,
 ): Promise<{ context: DriverContext; service: ServiceImplementation; close(): Promise<void> }> {

@@ -18,8 +18,8 @@ import { ToolError } from './host/process.ts';
 const fullPattern = /No space left on device|Disk quota exceeded|ENOSPC|EDQUOT/;
 
 /**
- * Turns the errors of the lower layers into what the contract of the driver names. What it does not know it returns as it
- * is: the server logs that and hides it.
+ * Turns the errors of the lower layers into what the contract of the driver names. What it does not
+ * know it returns as it is: the server logs that and hides it.
  */
 export function toRpcError(error: unknown): unknown {
   if (error instanceof RpcError) return error;

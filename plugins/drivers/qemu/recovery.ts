@@ -16,8 +16,9 @@ const thawDeadlineMs = 5000;
 const importMsMax = 86_400_000;
 
 /**
- * Brings the world and the records together after a start: machines that live are taken over, machines that no record
- * names are ended, holds are let go, and files that belong to nothing are removed. Repeatable.
+ * Brings the world and the records together after a start: machines that live are taken over,
+ * machines that no record names are ended, holds are let go, and files that belong to nothing are
+ * removed. Repeatable.
  */
 export async function recover(context: DriverContext): Promise<void> {
   await endStrayMachines(context);
@@ -75,7 +76,10 @@ async function releaseLeases(context: DriverContext): Promise<void> {
   }
 }
 
-/** Machines of runs that no record names: the old one after a revert, or the new one before its commit. */
+/**
+ * Machines of runs that no record names: the old one after a revert, or the new one before its
+ * commit.
+ */
 async function endStrayMachines(context: DriverContext): Promise<void> {
   const known = new Map(
     context.store
@@ -123,7 +127,10 @@ const exists = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** Removes files that nothing points at: half-made snapshots, layers without a record, temporary names. */
+/**
+ * Removes files that nothing points at: half-made snapshots, layers without a record, temporary
+ * names.
+ */
 async function sweep(context: DriverContext): Promise<void> {
   const { folders, store } = context;
   const snapshots = new Set([

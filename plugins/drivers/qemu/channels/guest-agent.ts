@@ -20,8 +20,8 @@ const delimiter = Uint8Array.of(0xff);
 export type ExecResult = { exitCode: number; stdout: string; stderr: string };
 
 /**
- * A client of the QEMU guest agent. The port serves one client, and the watchdog must be able to reach it: so
- * a client is opened for one purpose and closed again (`withGuestAgent`), never kept.
+ * A client of the QEMU guest agent. The port serves one client, and the watchdog must be able to
+ * reach it: so a client is opened for one purpose and closed again (`withGuestAgent`), never kept.
  */
 export class GuestAgent {
   readonly #socket: JsonLineSocket;
@@ -40,7 +40,10 @@ export class GuestAgent {
     };
   }
 
-  /** Connects and synchronises; all calls together end within `deadlineMs`. ChannelError DEADLINE: a silent agent. */
+  /**
+   * Connects and synchronises; all calls together end within `deadlineMs`. ChannelError DEADLINE: a
+   * silent agent.
+   */
   static async open(path: string, deadlineMs: number): Promise<GuestAgent> {
     const end = performance.now() + deadlineMs;
     const socket = await JsonLineSocket.connect(path, Math.min(deadlineMs, connectDeadlineMs));
@@ -59,7 +62,9 @@ export class GuestAgent {
     return this.#execute<number>('guest-fsfreeze-freeze');
   }
 
-  /** Thaws all file systems; returns how many were thawed: only this number tells, not the status. */
+  /**
+   * Thaws all file systems; returns how many were thawed: only this number tells, not the status.
+   */
   thaw(): Promise<number> {
     return this.#execute<number>('guest-fsfreeze-thaw');
   }
@@ -97,8 +102,9 @@ export class GuestAgent {
   }
 
   async #synchronise(): Promise<void> {
-    // The agent may still have half a request of somebody before us in its parser, and the channel an answer to
-    // it. The 0xFF makes its parser start afresh; our number tells our answer from older ones.
+    // The agent may still have half a request of somebody before us in its parser, and the channel
+    // an answer to it. The 0xFF makes its parser start afresh; our number tells our answer from
+    // older ones.
     const id = randomInt(1, 2 ** 31);
     await this.#exchange('guest-sync-delimited', { id }, (message) => message.return === id);
   }

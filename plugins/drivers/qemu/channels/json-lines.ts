@@ -5,7 +5,10 @@ import { basename, dirname } from 'node:path';
 /** What went wrong with a control channel, for callers that decide what to do next. */
 export type ChannelFailure = 'CONNECT' | 'CLOSED' | 'DEADLINE' | 'OVERFLOW' | 'PROTOCOL';
 
-/** A control channel of a machine (QMP, guest agent, VNF) failed. The message names channel and command. */
+/**
+ * A control channel of a machine (QMP, guest agent, VNF) failed. The message names channel and
+ * command.
+ */
 export class ChannelError extends Error {
   readonly failure: ChannelFailure;
   constructor(failure: ChannelFailure, message: string) {
@@ -15,7 +18,10 @@ export class ChannelError extends Error {
   }
 }
 
-/** The longest line that is accepted, in bytes: answers of QMP about many block nodes reach some 100 KiB. */
+/**
+ * The longest line that is accepted, in bytes: answers of QMP about many block nodes reach some 100
+ * KiB.
+ */
 export const lineBytesMax = 16 * 1024 * 1024;
 const connectRetryMs = 20;
 
@@ -37,7 +43,10 @@ export class JsonLineSocket {
     socket.on('close', () => this.#end('CLOSED', 'the other side closed it'));
   }
 
-  /** Connects within `deadlineMs`; until then it tries again, because the server may still be starting. */
+  /**
+   * Connects within `deadlineMs`; until then it tries again, because the server may still be
+   * starting.
+   */
   static async connect(path: string, deadlineMs: number): Promise<JsonLineSocket> {
     const end = performance.now() + deadlineMs;
     for (;;) {
@@ -93,7 +102,8 @@ export class JsonLineSocket {
   }
 
   #deliver(line: Buffer): void {
-    // 0xFF is the guest agent's delimiter: what stands before it belongs to somebody else's request.
+    // 0xFF is the guest agent's delimiter: what stands before it belongs to somebody else's
+    // request.
     const text = line
       .subarray(line.lastIndexOf(0xff) + 1)
       .toString('utf8')
@@ -103,7 +113,8 @@ export class JsonLineSocket {
     try {
       message = JSON.parse(text);
     } catch {
-      // A guest chooses these bytes: half a line from before a reset is normal, and the caller's deadline stays.
+      // A guest chooses these bytes: half a line from before a reset is normal, and the caller's
+      // deadline stays.
       return;
     }
     if (typeof message === 'object' && message !== null) this.onMessage(message);
@@ -111,7 +122,8 @@ export class JsonLineSocket {
 }
 
 async function connectOnce(path: string): Promise<net.Socket> {
-  // The address of a Unix socket holds 107 bytes; going through an open folder makes any path short.
+  // The address of a Unix socket holds 107 bytes; going through an open folder makes any path
+  // short.
   const folder = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     return await new Promise((resolve, reject) => {

@@ -52,7 +52,10 @@ export class QmpClient {
     socket.onEnd = (error) => this.#end(error);
   }
 
-  /** Connects and negotiates. ChannelError CONNECT or DEADLINE when nobody answers within `deadlineMs`. */
+  /**
+   * Connects and negotiates. ChannelError CONNECT or DEADLINE when nobody answers within
+   * `deadlineMs`.
+   */
   static async connect(path: string, deadlineMs = commandDeadlineMs): Promise<QmpClient> {
     const end = performance.now() + deadlineMs;
     const client = new QmpClient(await JsonLineSocket.connect(path, deadlineMs));
@@ -69,7 +72,9 @@ export class QmpClient {
     return this.#closed !== undefined;
   }
 
-  /** Runs one command. QmpError when QEMU refuses it; ChannelError when it does not answer in time. */
+  /**
+   * Runs one command. QmpError when QEMU refuses it; ChannelError when it does not answer in time.
+   */
   execute<T = unknown>(command: string, args?: object, deadlineMs = commandDeadlineMs): Promise<T> {
     if (this.#closed) return Promise.reject(this.#lost(command));
     if (this.#pending.size >= pendingMax) {

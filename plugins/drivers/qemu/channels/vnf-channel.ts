@@ -9,12 +9,15 @@ export class VnfChannelError extends Error {
   }
 }
 
-/** An answer of the guest: JSON that the guest chose; `id` and `error` are the only keys known here. */
+/**
+ * An answer of the guest: JSON that the guest chose; `id` and `error` are the only keys known here.
+ */
 export type VnfAnswer = Record<string, unknown>;
 
 /**
- * Sends one request to the VNF program of a guest and waits for its answer. Answers to other ids are skipped: memory
- * restored by a revert may still hold one. ChannelError DEADLINE when none comes within `deadlineMs`.
+ * Sends one request to the VNF program of a guest and waits for its answer. Answers to other ids
+ * are skipped: memory restored by a revert may still hold one. ChannelError DEADLINE when none
+ * comes within `deadlineMs`.
  */
 export async function callVnf(
   socketPath: string,

@@ -22,8 +22,9 @@ const memoryMibDefault = 128;
 const digestsMax = 256;
 
 /**
- * Finds images by name in the folders that the operator named, and copies what a machine uses into the driver's own
- * folder, named by content: an image that is rebuilt later never changes under a running machine.
+ * Finds images by name in the folders that the operator named, and copies what a machine uses into
+ * the driver's own folder, named by content: an image that is rebuilt later never changes under a
+ * running machine.
  */
 export class ImageFolders {
   readonly #sources: string[];
@@ -69,7 +70,9 @@ export class ImageFolders {
     };
   }
 
-  /** A disk image by name. FAILED_PRECONDITION reason IMAGE_INVALID when it leans on another file. */
+  /**
+   * A disk image by name. FAILED_PRECONDITION reason IMAGE_INVALID when it leans on another file.
+   */
   async diskImage(name: string): Promise<DiskImage> {
     const { path, extension } = await this.#find(name, ['qcow2', 'raw']);
     const format = extension as Format;

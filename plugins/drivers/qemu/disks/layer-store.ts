@@ -10,7 +10,10 @@ import type { DiskImage } from './image-folders.ts';
 import { chainDepthMax, chainOf, type Layers } from './layers.ts';
 import { createImage, type Format } from './qemu-img.ts';
 
-/** The files of all disks and the records of what lies on what. The file comes first, the record makes it count. */
+/**
+ * The files of all disks and the records of what lies on what. The file comes first, the record
+ * makes it count.
+ */
 export class LayerStore {
   readonly #store: Store;
   readonly folders: Folders;
@@ -20,7 +23,10 @@ export class LayerStore {
     this.folders = folders;
   }
 
-  /** Layers that work in progress relies on: they are neither merged nor removed. A new layer is pinned from its birth. */
+  /**
+   * Layers that work in progress relies on: they are neither merged nor removed. A new layer is
+   * pinned from its birth.
+   */
   get pinned(): Iterable<string> {
     return this.#pins.keys();
   }
@@ -61,7 +67,10 @@ export class LayerStore {
     }));
   }
 
-  /** A new empty layer, alone or on a parent. RESOURCE_EXHAUSTED reason CHAIN_TOO_DEEP beyond the bound. */
+  /**
+   * A new empty layer, alone or on a parent. RESOURCE_EXHAUSTED reason CHAIN_TOO_DEEP beyond the
+   * bound.
+   */
   async create(sizeBytes: number, parentId?: string): Promise<LayerRecord> {
     if (parentId !== undefined && chainOf(this.all(), parentId).length >= chainDepthMax) {
       const text = `the disk has ${chainDepthMax} layers already; delete snapshots of it`;
@@ -99,7 +108,10 @@ export class LayerStore {
     return this.adopt(image.path, image.format, image.sizeBytes, image.digest);
   }
 
-  /** A bottom layer made of a file that is in the data folder already: a second name for it, no copy. */
+  /**
+   * A bottom layer made of a file that is in the data folder already: a second name for it, no
+   * copy.
+   */
   async adopt(
     path: string,
     format: Format,

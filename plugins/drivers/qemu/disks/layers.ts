@@ -1,15 +1,19 @@
 import type { LayerRecord } from '../state/records.ts';
 
 /**
- * The layers of all disks form trees: each file holds what changed over its parent. Snapshots and volumes point at
- * layers; a layer that nothing points at is merged into its only child or removed. Everything here is pure.
+ * The layers of all disks form trees: each file holds what changed over its parent. Snapshots and
+ * volumes point at layers; a layer that nothing points at is merged into its only child or removed.
+ * Everything here is pure.
  */
 export type Layers = ReadonlyMap<string, LayerRecord>;
 
 /** Deeper chains make every read of a guest slower; each snapshot adds one until it is deleted. */
 export const chainDepthMax = 64;
 
-/** The layer and all below it, top first. Throws Error when a parent is missing: the records contradict themselves. */
+/**
+ * The layer and all below it, top first. Throws Error when a parent is missing: the records
+ * contradict themselves.
+ */
 export function chainOf(layers: Layers, top: string): LayerRecord[] {
   const chain: LayerRecord[] = [];
   for (let id: string | undefined = top; id !== undefined; ) {
@@ -22,7 +26,9 @@ export function chainOf(layers: Layers, top: string): LayerRecord[] {
   return chain;
 }
 
-/** How many layers lie above `base` up to and with `top`; undefined when `base` is not below `top`. */
+/**
+ * How many layers lie above `base` up to and with `top`; undefined when `base` is not below `top`.
+ */
 export function layersAbove(layers: Layers, base: string, top: string): number | undefined {
   const index = chainOf(layers, top).findIndex((layer) => layer.layerId === base);
   return index < 0 ? undefined : index;
@@ -31,12 +37,15 @@ export function layersAbove(layers: Layers, base: string, top: string): number |
 /** What can be tidied: one step of it, because each step changes the tree. */
 export type TidyStep =
   | { kind: 'remove'; layerId: string }
-  /** `childId` takes over what `layerId` holds and then lies on `newParentId`; `layerId` is removed after it. */
+  /**
+   * `childId` takes over what `layerId` holds and then lies on `newParentId`; `layerId` is removed
+   * after it.
+   */
   | { kind: 'absorb'; childId: string; layerId: string; newParentId: string };
 
 /**
- * The next step of tidying, or undefined. `used` are the layers that volumes and snapshots point at; `pinned` those
- * that somebody reads, which stay as they are.
+ * The next step of tidying, or undefined. `used` are the layers that volumes and snapshots point
+ * at; `pinned` those that somebody reads, which stay as they are.
  */
 export function nextTidyStep(
   layers: Layers,

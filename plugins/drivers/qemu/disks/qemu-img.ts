@@ -7,7 +7,10 @@ const mergeDeadlineMs = 3_600_000;
 
 export type Format = 'qcow2' | 'raw';
 
-/** Creates an empty disk, or an overlay on `backing`, whose name is relative to the folder of the new file. */
+/**
+ * Creates an empty disk, or an overlay on `backing`, whose name is relative to the folder of the
+ * new file.
+ */
 export async function createImage(
   path: string,
   sizeBytes: number,
@@ -38,7 +41,10 @@ export async function imageInfo(path: string, format: Format): Promise<ImageInfo
   };
 }
 
-/** Copies what a layer's child needs of it into the child, and puts the child on `backing`. Not while either is open. */
+/**
+ * Copies what a layer's child needs of it into the child, and puts the child on `backing`. Not
+ * while either is open.
+ */
 export async function rebaseImage(
   path: string,
   backing: { name: string; format: Format },
@@ -47,10 +53,16 @@ export async function rebaseImage(
   await runTool('qemu-img', args, mergeDeadlineMs);
 }
 
-/** One run of a disk: `depth` is the layer that decides it, 0 the top; `data` false: it reads as zero. */
+/**
+ * One run of a disk: `depth` is the layer that decides it, 0 the top; `data` false: it reads as
+ * zero.
+ */
 export type MapEntry = { start: number; length: number; depth: number; data: boolean };
 
-/** The allocation map of an image with its chain. `present` is false where no layer decides anything. */
+/**
+ * The allocation map of an image with its chain. `present` is false where no layer decides
+ * anything.
+ */
 export async function imageMap(
   path: string,
   format: Format,

@@ -9,15 +9,21 @@ import { rebaseImage } from './qemu-img.ts';
 
 /** Merging copies what a layer holds. */
 const mergeDeadlineMs = 3_600_000;
-/** Each step removes a layer; more than this in one go means that the records contradict themselves. */
+/**
+ * Each step removes a layer; more than this in one go means that the records contradict themselves.
+ */
 const stepsMax = 4096;
 
-/** The key under which the trees of layers change; captures do not take it, because they only add leaves. */
+/**
+ * The key under which the trees of layers change; captures do not take it, because they only add
+ * leaves.
+ */
 export const layersLock = 'layers';
 
 /**
- * Merges and removes layers that neither a snapshot nor a volume points at, so that chains stay short. Guests run on
- * meanwhile. A machine that is held or frozen is left alone: nobody may wait for a merge under a deadline.
+ * Merges and removes layers that neither a snapshot nor a volume points at, so that chains stay
+ * short. Guests run on meanwhile. A machine that is held or frozen is left alone: nobody may wait
+ * for a merge under a deadline.
  */
 export async function tidyLayers(context: DriverContext): Promise<void> {
   for (let step = 0; step < stepsMax && !context.closing; step++) {
@@ -56,7 +62,10 @@ function pinnedLayers(context: DriverContext): Set<string> {
   return new Set(all.flatMap((top) => chainOf(layers, top).map(({ layerId }) => layerId)));
 }
 
-/** Held or frozen; or paused after a capture, when QEMU has given its disks away and must not write to them. */
+/**
+ * Held or frozen; or paused after a capture, when QEMU has given its disks away and must not write
+ * to them.
+ */
 async function busyComputes(context: DriverContext): Promise<string[]> {
   const { inForce } = await context.leases.files.list();
   const busy = inForce.map(({ computeId }) => computeId);
@@ -85,7 +94,8 @@ async function absorb(
     .filter((computeId) => layersOf(context, computeId).includes(step.childId));
   return withLocks(context, owners, async () => {
     const busy = await busyComputes(context);
-    if (owners.some((computeId) => busy.includes(computeId))) return false; // since we looked; seen again later
+    // It became busy since we looked: seen to later.
+    if (owners.some((computeId) => busy.includes(computeId))) return false;
     const machines: Machine[] = [];
     for (const computeId of owners) {
       const machine = await liveMachine(context, computeId);
@@ -99,14 +109,18 @@ async function absorb(
       const backing = { name: layerFileName(base), format: base.format };
       await rebaseImage(context.layers.path(step.childId), backing);
     }
-    // First the record that nothing needs the layer, then the layer: a crash in between repeats a merge of nothing.
+    // First the record that nothing needs the layer, then the layer: a crash in between repeats a
+    // merge of nothing.
     context.layers.reparent(step.childId, step.newParentId);
     await context.layers.remove(step.layerId);
     return true;
   });
 }
 
-/** The same while a guest runs on the chain: QEMU copies, and takes the layer out of the chain at the end. */
+/**
+ * The same while a guest runs on the chain: QEMU copies, and takes the layer out of the chain at
+ * the end.
+ */
 async function absorbLive(
   context: DriverContext,
   machine: Machine,

@@ -31,7 +31,10 @@ export async function renameDurably(from: string, to: string): Promise<void> {
   await syncFolder(dirname(to));
 }
 
-/** Copies a file, holes as holes; shares the blocks where the file system can. The target must not exist. */
+/**
+ * Copies a file, holes as holes; shares the blocks where the file system can. The target must not
+ * exist.
+ */
 export async function copySparse(from: string, to: string): Promise<void> {
   try {
     const args = ['--reflink=auto', '--sparse=always', '--no-target-directory', '--', from, to];

@@ -7,7 +7,10 @@ const waitingMax = 64;
 export class KeyedLock {
   readonly #tails = new Map<string, { tail: Promise<unknown>; waiting: number }>();
 
-  /** Runs `work` when all earlier work on this key has ended. RESOURCE_EXHAUSTED reason TOO_BUSY beyond the bound. */
+  /**
+   * Runs `work` when all earlier work on this key has ended. RESOURCE_EXHAUSTED reason TOO_BUSY
+   * beyond the bound.
+   */
   async run<T>(key: string, work: () => Promise<T>): Promise<T> {
     const entry = this.#tails.get(key) ?? { tail: Promise.resolve(), waiting: 0 };
     if (entry.waiting >= waitingMax) {

@@ -6,7 +6,10 @@ import { internal, type RpcError, unavailable } from '../../../../sdk/errors.ts'
 /** A process that a number alone does not name: numbers come back after a process ended. */
 export type ProcessIdentity = {
   pid: number;
-  /** Field 22 of /proc/PID/stat: clock ticks between the boot of the host and the start of the process. */
+  /**
+   * Field 22 of /proc/PID/stat: clock ticks between the boot of the host and the start of the
+   * process.
+   */
   startTicks: number;
   /** Names the boot of the host: ticks start again with each. */
   bootId: string;
@@ -19,7 +22,10 @@ const toolOutputBytesMax = 64 * 1024 * 1024;
 
 const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 
-/** The identity of a running process; undefined when there is none with that number (or it is a zombie). */
+/**
+ * The identity of a running process; undefined when there is none with that number (or it is a
+ * zombie).
+ */
 export function identify(pid: number): ProcessIdentity | undefined {
   let stat: string;
   try {
@@ -27,7 +33,8 @@ export function identify(pid: number): ProcessIdentity | undefined {
   } catch {
     return undefined;
   }
-  // The name in parentheses may hold anything, also spaces and parentheses: count from the last one.
+  // The name in parentheses may hold anything, also spaces and parentheses: count from the last
+  // one.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
   return { pid, startTicks: Number(fields[19]), bootId: bootId() };
@@ -72,8 +79,8 @@ export async function waitForExit(identity: ProcessIdentity, deadlineMs: number)
 }
 
 /**
- * Starts a program that outlives this process: a session of its own, output to a file, no inherited pipe.
- * Throws UNAVAILABLE reason TOOL_MISSING when the program cannot be started.
+ * Starts a program that outlives this process: a session of its own, output to a file, no inherited
+ * pipe. Throws UNAVAILABLE reason TOOL_MISSING when the program cannot be started.
  */
 export async function spawnDetached(
   program: string,
@@ -112,7 +119,10 @@ export class ToolError extends Error {
   }
 }
 
-/** Runs a tool to its end and returns its standard output. ToolError when it fails or takes too long. */
+/**
+ * Runs a tool to its end and returns its standard output. ToolError when it fails or takes too
+ * long.
+ */
 export function runTool(program: string, args: string[], deadlineMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile(

@@ -3,8 +3,9 @@ import { open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises
 import { join } from 'node:path';
 
 /**
- * A hold or freeze with a deadline, as a file. Driver and watchdog settle who ends it by renaming the file:
- * `ID.json` (in force) → `ID.fired` (the watchdog's) or gone (released). Only one of two renames succeeds.
+ * A hold or freeze with a deadline, as a file. Driver and watchdog settle who ends it by renaming
+ * the file: `ID.json` (in force) → `ID.fired` (the watchdog's) or gone (released). Only one of two
+ * renames succeeds.
  */
 export type LeaseFile = {
   leaseId: string;

@@ -66,7 +66,10 @@ export class Leases {
     return lease;
   }
 
-  /** Ends a lease after its effect was undone. ABORTED reason LEASE_EXPIRED when the watchdog was first. */
+  /**
+   * Ends a lease after its effect was undone. ABORTED reason LEASE_EXPIRED when the watchdog was
+   * first.
+   */
   async end(leaseId: string): Promise<void> {
     if (!(await this.files.release(leaseId))) throw leaseExpired(leaseId);
   }

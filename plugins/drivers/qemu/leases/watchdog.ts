@@ -1,9 +1,10 @@
 /**
- * The watchdog: a process of its own that keeps the deadlines of holds and freezes when everything else is dead.
- * usage: node watchdog.ts LEASES_FOLDER
+ * The watchdog: a process of its own that keeps the deadlines of holds and freezes when everything
+ * else is dead. usage: node watchdog.ts LEASES_FOLDER
  *
- * It answers `{"check": LEASE_ID}` on `watchdog.sock` with `{"armed": true}` once it knows the lease, fires what is
- * overdue, and ends when there has been nothing to watch for a while. Nothing here waits for the driver.
+ * It answers `{"check": LEASE_ID}` on `watchdog.sock` with `{"armed": true}` once it knows the
+ * lease, fires what is overdue, and ends when there has been nothing to watch for a while. Nothing
+ * here waits for the driver.
  */
 import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import net from 'node:net';
@@ -18,7 +19,9 @@ import { hostBootId, type LeaseFile, LeaseFiles, monotonicNowMs } from './lease-
 const tickMs = 100;
 /** A new lease within this time saves the start of a process. */
 const idleMs = 15_000;
-/** How long one lease is tried to be ended: an agent may be silent until its machine was resumed. */
+/**
+ * How long one lease is tried to be ended: an agent may be silent until its machine was resumed.
+ */
 const fireDeadlineMs = 60_000;
 const retryMs = 200;
 const qmpDeadlineMs = 2000;

@@ -1,6 +1,6 @@
 /**
- * The command line of QEMU, as a pure function of what the machine is made of. Addresses on the PCI bus are fixed, so
- * that device state of one process fits another with the same description.
+ * The command line of QEMU, as a pure function of what the machine is made of. Addresses on the PCI
+ * bus are fixed, so that device state of one process fits another with the same description.
  */
 
 /** One file of a disk's chain, the active one first. */
@@ -29,7 +29,10 @@ export type MachineDescription = {
   incoming: boolean;
 };
 
-/** Names within the run folder, which is the working folder of QEMU: short, whatever the data folder is called. */
+/**
+ * Names within the run folder, which is the working folder of QEMU: short, whatever the data folder
+ * is called.
+ */
 export const runFiles = {
   memory: 'memory.img',
   qmp: 'qmp.sock',
@@ -61,7 +64,8 @@ export function machineArguments(machine: MachineDescription): string[] {
     ...['-machine', `${machine.machineType},vmport=off,memory-backend=ram`],
     ...['-accel', accelerator, '-cpu', machine.cpuModel],
     ...['-smp', String(machine.virtualCpus), '-m', String(machine.memoryMib)],
-    // Memory in a file by guest address: a capture copies the file and leaves it out of the stream (x-ignore-shared).
+    // Memory in a file by guest address: a capture copies the file and leaves it out of the stream
+    // (x-ignore-shared).
     '-object',
     `memory-backend-file,id=ram,size=${machine.memoryMib}M,mem-path=${runFiles.memory},share=on`,
     ...(machine.kernel ? kernelArguments(machine.kernel) : []),
@@ -126,15 +130,16 @@ export function layerOptions(layer: DiskLayer, chain: DiskLayer[], index: number
     'read-only': readOnly,
     ...(layer.format === 'qcow2' ? { backing: backing ? backing.nodeName : null } : {}),
     discard: 'unmap',
-    // Without its own read-only: a merge makes a layer writable for its duration, and its file must follow.
+    // Without its own read-only: a merge makes a layer writable for its duration, and its file must
+    // follow.
     file: { driver: 'file', filename: layer.path, discard: 'unmap' },
   };
 }
 
 function interfaceArguments(port: InterfaceArguments, index: number): string[] {
   const slot = `0x${(firstInterfaceSlot + index).toString(16)}`;
-  // Datagrams between two sockets in the data folder: no privilege, no port number, and either side may end, come
-  // back or be replaced by a revert: the name is looked up for each frame.
+  // Datagrams between two sockets in the data folder: no privilege, no port number, and either side
+  // may end, come back or be replaced by a revert: the name is looked up for each frame.
   const local = `local.type=unix,local.path=${port.localPath}`;
   const remote = `remote.type=unix,remote.path=${port.remotePath}`;
   return [

@@ -19,8 +19,9 @@ export type Hypervisor = {
 export type Probe = { hypervisor: Hypervisor } | { problem: string };
 
 /**
- * Starts QEMU once without a machine and asks it. `accelerator` "auto" takes KVM only where the processor says that it
- * can virtualise: /dev/kvm alone also exists on hosts whose KVM cannot run an ordinary guest kernel.
+ * Starts QEMU once without a machine and asks it. `accelerator` "auto" takes KVM only where the
+ * processor says that it can virtualise: /dev/kvm alone also exists on hosts whose KVM cannot run
+ * an ordinary guest kernel.
  */
 export async function probeHypervisor(
   program: string,

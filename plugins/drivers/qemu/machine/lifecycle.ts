@@ -55,7 +55,10 @@ async function attachRun(
   return machine;
 }
 
-/** What a new run of this compute resource is started with; `layerIds` are its active layers by volume. */
+/**
+ * What a new run of this compute resource is started with; `layerIds` are its active layers by
+ * volume.
+ */
 export function describeMachine(
   context: DriverContext,
   compute: ComputeRecord,

@@ -3,9 +3,10 @@ import { join, relative } from 'node:path';
 import type { Folders } from '../state/folders.ts';
 
 /**
- * A network is a wire between two interfaces: datagrams between two Unix sockets in the data folder, so nobody but
- * this driver's user can listen in, and no privilege is needed. Each end has a symbolic link of a fixed name that
- * points at the socket of the machine's present run: a revert replaces the machine and moves the name.
+ * A network is a wire between two interfaces: datagrams between two Unix sockets in the data
+ * folder, so nobody but this driver's user can listen in, and no privilege is needed. Each end has
+ * a symbolic link of a fixed name that points at the socket of the machine's present run: a revert
+ * replaces the machine and moves the name.
  */
 export const portsPerNetwork = 2;
 

@@ -82,7 +82,10 @@ export class Machine {
     await this.qmp.execute('cont');
   }
 
-  /** Asks the guest to shut down, through its agent or the power button; false when it still runs after that. */
+  /**
+   * Asks the guest to shut down, through its agent or the power button; false when it still runs
+   * after that.
+   */
   async powerDown(deadlineMs: number): Promise<boolean> {
     await this.qmp.execute('system_powerdown');
     return waitForExit(this.process, deadlineMs);
@@ -110,8 +113,9 @@ export class Machine {
 }
 
 /**
- * Starts QEMU, paused, in a folder of its own, and waits until it answers. `started` is told the identity as soon as
- * there is one, so that it can be recorded. UNAVAILABLE reason HYPERVISOR_FAILED with the end of its log when it ends.
+ * Starts QEMU, paused, in a folder of its own, and waits until it answers. `started` is told the
+ * identity as soon as there is one, so that it can be recorded. UNAVAILABLE reason
+ * HYPERVISOR_FAILED with the end of its log when it ends.
  */
 export async function startMachine(
   description: MachineDescription,
@@ -137,7 +141,9 @@ export async function startMachine(
   }
 }
 
-/** Takes a running QEMU over again; undefined when exactly that process is gone or is somebody else. */
+/**
+ * Takes a running QEMU over again; undefined when exactly that process is gone or is somebody else.
+ */
 export async function adoptMachine(run: RunRecord, folder: string): Promise<Machine | undefined> {
   const identity = run.process ?? (await findByPidFile(run, folder));
   if (!identity || !isAlive(identity)) return undefined;
@@ -149,7 +155,10 @@ export async function adoptMachine(run: RunRecord, folder: string): Promise<Mach
   }
 }
 
-/** The process of a run whose start was not recorded any more: QEMU's own note, checked against its command line. */
+/**
+ * The process of a run whose start was not recorded any more: QEMU's own note, checked against its
+ * command line.
+ */
 export async function findByPidFile(
   run: Pick<RunRecord, 'uuid'>,
   folder: string,
@@ -188,8 +197,9 @@ async function connect(
 }
 
 /**
- * The file of guest memory, with all its room reserved: a guest that touches a page for which the disk has none would
- * die of SIGBUS. Reserved room that was never written still reads, and is copied, as holes.
+ * The file of guest memory, with all its room reserved: a guest that touches a page for which the
+ * disk has none would die of SIGBUS. Reserved room that was never written still reads, and is
+ * copied, as holes.
  */
 async function prepareMemory(path: string, memoryMib: number): Promise<void> {
   const bytes = memoryMib * mebibyte;
@@ -198,7 +208,8 @@ async function prepareMemory(path: string, memoryMib: number): Promise<void> {
   try {
     await runTool('fallocate', ['--length', String(bytes), path], reserveDeadlineMs);
   } catch (error) {
-    // A file system that cannot reserve (NFS, ZFS) leaves the guest to the risk; a full one is an error.
+    // A file system that cannot reserve (NFS, ZFS) leaves the guest to the risk; a full one is an
+    // error.
     if (!(error instanceof ToolError && /not supported/.test(error.stderr))) throw error;
   }
 }

@@ -14,7 +14,10 @@ import type { CallName, DriverContext } from '../state/context.ts';
 import { holdStartMs, leaseMessage } from './messages.ts';
 
 const deadlineMsMax = 600_000;
-/** A guest with dirty pages takes seconds to freeze; it must not take the whole of the deadline either. */
+/**
+ * A guest with dirty pages takes seconds to freeze; it must not take the whole of the deadline
+ * either.
+ */
 const freezeMsMax = 10_000;
 const thawMs = 10_000;
 
@@ -23,7 +26,10 @@ type BarrierHandlers = Pick<
   'quiesceCompute' | 'unquiesceCompute' | 'holdCompute' | 'releaseCompute'
 >;
 
-/** The calls that bring a guest to a standstill for a capture, each with a deadline that outlives this process. */
+/**
+ * The calls that bring a guest to a standstill for a capture, each with a deadline that outlives
+ * this process.
+ */
 export function barrierHandlers(context: DriverContext): BarrierHandlers {
   const locked = <T>(computeId: string, work: () => Promise<T>) =>
     context.locks.run(computeLock(computeId), work);
@@ -51,7 +57,10 @@ function boundedMs(duration: Duration): number {
   throw invalidArgument('FIELD_VIOLATION', text, { deadline_ms: String(ms) });
 }
 
-/** A lease taken by an earlier try of the same call, or nothing; another lease of the kind is an error. */
+/**
+ * A lease taken by an earlier try of the same call, or nothing; another lease of the kind is an
+ * error.
+ */
 async function earlierLease(
   context: DriverContext,
   computeId: string,
@@ -122,8 +131,8 @@ async function quiesce(
     return { lease: leaseMessage(lease), frozenFileSystems: frozen };
   } catch (error) {
     if (!asked) await context.leases.files.release(lease.leaseId);
-    // The freeze may have come through all the same, so it is undone. An agent that cannot even do that leaves
-    // the lease in force: the watchdog goes on trying.
+    // The freeze may have come through all the same, so it is undone. An agent that cannot even do
+    // that leaves the lease in force: the watchdog goes on trying.
     else {
       await machine.thaw(thawMs).then(
         () => context.leases.files.release(lease.leaseId),
@@ -198,7 +207,10 @@ async function hold(context: DriverContext, computeId: string, durationMs: numbe
   return { lease: leaseMessage(lease, timeMs) };
 }
 
-/** First the effect, then the end of the lease: a crash in between leaves a lease whose end does nothing. */
+/**
+ * First the effect, then the end of the lease: a crash in between leaves a lease whose end does
+ * nothing.
+ */
 async function release(context: DriverContext, computeId: string, leaseId: string): Promise<void> {
   const compute = context.compute(computeId);
   const present = await context.leases.find(computeId, 'hold');

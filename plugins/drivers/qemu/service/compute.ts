@@ -57,7 +57,8 @@ export function computeHandlers(context: DriverContext): ComputeHandlers {
   });
   return {
     createCompute: ({ computeId, spec }) =>
-      // One lock for all creations: two of them must not take the same volume or the same end of a network.
+      // One lock for all creations: two of them must not take the same volume or the same end of a
+      // network.
       context.locks.run('create compute', async () => {
         const existing = context.store.get('compute', computeId);
         if (existing) {
@@ -317,7 +318,10 @@ function replaceVolumes(context: DriverContext, compute: ComputeRecord, spec: Co
   context.changed(compute.computeId);
 }
 
-/** All compute resources at once, then each that changes; a slow reader gets the newest state, never a long queue. */
+/**
+ * All compute resources at once, then each that changes; a slow reader gets the newest state, never
+ * a long queue.
+ */
 async function* watchComputes(context: DriverContext, signal: AbortSignal) {
   const pending = new Map<string, 'change' | 'deleted'>();
   let wake = () => {};

@@ -46,9 +46,9 @@ export type CaptureRequest = {
 type Switch = { volumeId: string; name: string; frozen: LayerRecord; active: LayerRecord };
 
 /**
- * Captures memory and all selected disks at one moment. The order is the one that works: pause → one transaction for
- * all disks → device state and memory → run on. Nothing is visible until all of it is durable; what was begun and not
- * finished is merged away again.
+ * Captures memory and all selected disks at one moment. The order is the one that works: pause →
+ * one transaction for all disks → device state and memory → run on. Nothing is visible until all of
+ * it is durable; what was begun and not finished is merged away again.
  */
 export async function capture(
   context: DriverContext,
@@ -177,7 +177,10 @@ async function ownHold(context: DriverContext, computeId: string, machine: Machi
   return lease;
 }
 
-/** Device state and memory of a paused machine. The two do not touch each other, so they go at the same time. */
+/**
+ * Device state and memory of a paused machine. The two do not touch each other, so they go at the
+ * same time.
+ */
 async function takeMemory(machine: Machine, partial: string): Promise<void> {
   const results = await Promise.allSettled([
     saveDeviceState(machine, join(partial, stateImage.file)),
@@ -187,8 +190,9 @@ async function takeMemory(machine: Machine, partial: string): Promise<void> {
 }
 
 /**
- * Moves all disks to their new layers in one transaction of QEMU. The records move first: while the new layer is empty
- * both say the same, and afterwards only the new one is right, so a crash in between loses no write.
+ * Moves all disks to their new layers in one transaction of QEMU. The records move first: while the
+ * new layer is empty both say the same, and afterwards only the new one is right, so a crash in
+ * between loses no write.
  */
 async function switchDisks(
   context: DriverContext,
@@ -215,7 +219,9 @@ async function switchDisks(
   }
 }
 
-/** The transaction is all or nothing: after its failure the new layers are nodes that nothing uses. */
+/**
+ * The transaction is all or nothing: after its failure the new layers are nodes that nothing uses.
+ */
 async function undoSwitch(
   context: DriverContext,
   machine: Machine,

@@ -10,9 +10,10 @@ import { memoryImage } from './capture.ts';
 export type Run = { start: number; length: number };
 
 /**
- * What changed in a disk between two snapshots: whatever the layers above the base's top layer decide, also where they
- * say "zero". The map is the allocation of files that do not change any more, so no crash can lose it.
- * FAILED_PRECONDITION reason MAP_LOST when the base's layer is not below the target's.
+ * What changed in a disk between two snapshots: whatever the layers above the base's top layer
+ * decide, also where they say "zero". The map is the allocation of files that do not change any
+ * more, so no crash can lose it. FAILED_PRECONDITION reason MAP_LOST when the base's layer is not
+ * below the target's.
  */
 export async function changedRuns(
   context: DriverContext,

@@ -24,8 +24,9 @@ async function prepareMigration(qmp: QmpClient): Promise<void> {
 }
 
 /**
- * Writes the device state of a paused machine to a new file and makes it durable. Afterwards the machine is paused
- * still ("postmigrate"), and `cont` lets it run on. A machine that dies: UNAVAILABLE reason GUEST_DIED.
+ * Writes the device state of a paused machine to a new file and makes it durable. Afterwards the
+ * machine is paused still ("postmigrate"), and `cont` lets it run on. A machine that dies:
+ * UNAVAILABLE reason GUEST_DIED.
  */
 export async function saveDeviceState(machine: Machine, path: string): Promise<number> {
   await prepareMigration(machine.qmp);
@@ -59,8 +60,8 @@ export async function saveDeviceState(machine: Machine, path: string): Promise<n
 }
 
 /**
- * Loads device state into a machine that was started to receive it; it is paused afterwards. QEMU ends when it refuses
- * the state: DATA_LOSS reason DEVICE_STATE_REFUSED with its words.
+ * Loads device state into a machine that was started to receive it; it is paused afterwards. QEMU
+ * ends when it refuses the state: DATA_LOSS reason DEVICE_STATE_REFUSED with its words.
  */
 export async function loadDeviceState(machine: Machine, path: string): Promise<void> {
   await prepareMigration(machine.qmp);

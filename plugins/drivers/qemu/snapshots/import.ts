@@ -25,14 +25,19 @@ const imageBytesMax = 2n ** 46n;
 export const importFolder = (context: DriverContext, snapshotId: string): string =>
   `${context.folders.snapshot(snapshotId)}.import`;
 
-/** The file of one image of an import. Disks come in as raw files: nothing in them chooses a format. */
+/**
+ * The file of one image of an import. Disks come in as raw files: nothing in them chooses a format.
+ */
 export const importFile = (image: SnapshotImage): string => {
   if (image.role === ImageRole.MEMORY) return memoryImage.file;
   if (image.role === ImageRole.DEVICE_STATE) return stateImage.file;
   return `disk-${image.name}.raw`;
 };
 
-/** Makes empty files for a snapshot that comes from elsewhere; an earlier try of the same id is dropped. */
+/**
+ * Makes empty files for a snapshot that comes from elsewhere; an earlier try of the same id is
+ * dropped.
+ */
 export async function beginImport(
   context: DriverContext,
   snapshot: InstanceSnapshot,
@@ -82,7 +87,10 @@ function assertImportable(snapshot: InstanceSnapshot): void {
   }
 }
 
-/** Checks the sizes, makes all durable, and publishes. DATA_LOSS reason IMAGE_SIZE for a file that is too short. */
+/**
+ * Checks the sizes, makes all durable, and publishes. DATA_LOSS reason IMAGE_SIZE for a file that
+ * is too short.
+ */
 export async function sealImport(
   context: DriverContext,
   snapshotId: string,
@@ -101,7 +109,8 @@ export async function sealImport(
     for (const image of snapshot.images) {
       if (image.role !== ImageRole.DISK) continue;
       const path = join(folder, importFile(image));
-      // A second name for the file: when this ends half-way, the import is still whole and can be sealed again.
+      // A second name for the file: when this ends half-way, the import is still whole and can be
+      // sealed again.
       const layer = await context.layers.adopt(path, 'raw', Number(image.sizeBytes));
       layers[image.name] = layer.layerId;
     }

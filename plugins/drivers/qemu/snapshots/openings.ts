@@ -32,7 +32,10 @@ export function recordOpening(
   return record;
 }
 
-/** Serves a frozen layer, read-only, until the opening ends; the server also ends by itself when it expires. */
+/**
+ * Serves a frozen layer, read-only, until the opening ends; the server also ends by itself when it
+ * expires.
+ */
 export async function serveLayer(
   context: DriverContext,
   token: string,
@@ -81,7 +84,10 @@ export async function closeExpired(context: DriverContext): Promise<boolean> {
   return expired.length > 0;
 }
 
-/** `timeout` leads a group of its own with the server in it: the group ends, or the server would be left behind. */
+/**
+ * `timeout` leads a group of its own with the server in it: the group ends, or the server would be
+ * left behind.
+ */
 async function endServer(server: ProcessIdentity): Promise<void> {
   try {
     process.kill(-server.pid, 'SIGKILL');

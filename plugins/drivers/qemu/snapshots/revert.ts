@@ -47,8 +47,9 @@ export type RevertRequest = {
 type Goal = 'RUNNING' | 'PAUSED' | 'HELD' | 'STOPPED';
 
 /**
- * Brings an instance back. The old machine waits, paused, until the new one has loaded the snapshot; one transaction
- * of the records then makes the new one the present one. Before it everything can be undone, after it only tidied.
+ * Brings an instance back. The old machine waits, paused, until the new one has loaded the
+ * snapshot; one transaction of the records then makes the new one the present one. Before it
+ * everything can be undone, after it only tidied.
  */
 export async function revert(context: DriverContext, request: RevertRequest): Promise<void> {
   const compute = context.compute(request.computeId);
@@ -113,7 +114,9 @@ function assertFits(
   }
 }
 
-/** The layers of each attached volume after the revert: new ones on the frozen ones; others stay. */
+/**
+ * The layers of each attached volume after the revert: new ones on the frozen ones; others stay.
+ */
 async function newLayers(
   context: DriverContext,
   compute: ComputeRecord,
@@ -302,7 +305,10 @@ async function load(
   }
 }
 
-/** Taken before the machine becomes the present one: from then on nobody may leave it paused or frozen. */
+/**
+ * Taken before the machine becomes the present one: from then on nobody may leave it paused or
+ * frozen.
+ */
 async function takeLeases(
   context: DriverContext,
   compute: ComputeRecord,
@@ -337,7 +343,8 @@ async function letRun(
       if (thaw) await machine.thaw(thawDeadlineMs);
       await context.leases.files.release(leaseId);
     } catch (error) {
-      // The instance is at the snapshot and runs: an agent that is slow to thaw is the watchdog's business now.
+      // The instance is at the snapshot and runs: an agent that is slow to thaw is the watchdog's
+      // business now.
       context.logger.warn('a reverted guest does not thaw; the watchdog goes on', {
         computeId,
         error,

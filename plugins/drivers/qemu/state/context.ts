@@ -17,7 +17,10 @@ import { Store } from './store.ts';
 const exitDeadlineMs = 5000;
 const logTailCharacters = 400;
 const stateEvents = new Set(['STOP', 'RESUME', 'SHUTDOWN', 'RESET', 'BLOCK_IO_ERROR']);
-/** Calls remembered for each compute resource, so that a repeat after a crash finds its first outcome. */
+/**
+ * Calls remembered for each compute resource, so that a repeat after a crash finds its first
+ * outcome.
+ */
 const callsKeptMax = 64;
 
 /** The operator's settings of this driver. */
@@ -146,7 +149,8 @@ export class DriverContext {
   async #lost(computeId: string, machine: Machine): Promise<void> {
     if (this.#machines.get(computeId) !== machine) return;
     try {
-      // QEMU closes its sockets before it ends: the end of a connection is not yet the end of the process.
+      // QEMU closes its sockets before it ends: the end of a connection is not yet the end of the
+      // process.
       if (!(await waitForExit(machine.process, exitDeadlineMs))) {
         this.logger.warn('QEMU closed its socket and lives on', { computeId });
         return;

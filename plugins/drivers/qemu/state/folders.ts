@@ -63,6 +63,8 @@ export class Folders {
 export const layerFileName = (layer: Pick<LayerRecord, 'layerId' | 'format'>): string =>
   `${layer.layerId}.${layer.format}`;
 
-/** A short folder name for an identifier: two identifiers never share one, and its length is fixed. */
+/**
+ * A short folder name for an identifier: two identifiers never share one, and its length is fixed.
+ */
 export const folderName = (id: string): string =>
   createHash('sha256').update(id).digest('hex').slice(0, 20);

@@ -23,7 +23,9 @@ export type ComputeRecord = {
   attachments: { volumeId: string; name: string }[];
   interfaces: { networkId: string; slot: number; mac: string }[];
   createTimeMs: number;
-  /** What was asked for last; a process that is gone while RUNNING or PAUSED is wanted has failed. */
+  /**
+   * What was asked for last; a process that is gone while RUNNING or PAUSED is wanted has failed.
+   */
   wanted: 'STOPPED' | 'RUNNING' | 'PAUSED';
   failure?: string;
   run?: RunRecord;

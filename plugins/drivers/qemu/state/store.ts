@@ -8,12 +8,18 @@ const schemaVersion = 1;
 /** The kinds of records. */
 export type Kind = keyof Records;
 
-/** The driver's durable state: records by kind and id. What a transaction changed is there after a crash, or none of it. */
+/**
+ * The driver's durable state: records by kind and id. What a transaction changed is there after a
+ * crash, or none of it.
+ */
 export class Store {
   readonly #database: DatabaseSync;
   #depth = 0;
 
-  /** Opens or creates the file. FAILED_PRECONDITION reason STATE_NEWER when a newer release wrote it. */
+  /**
+   * Opens or creates the file. FAILED_PRECONDITION reason STATE_NEWER when a newer release wrote
+   * it.
+   */
   constructor(path: string) {
     this.#database = new DatabaseSync(path);
     this.#database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');

@@ -6,7 +6,10 @@ import { runDriverConformance } from '../../../conformance/driver/run.ts';
 import { skipUnless } from '../../../support/require-tool.ts';
 import { bootDeadlineMs, buildGuestImage, dataFolder, tools } from './lab.ts';
 
-/** With the other files beside this one these cover the contract; each further check boots guests of its own. */
+/**
+ * With the other files beside this one these cover the contract; each further check boots guests of
+ * its own.
+ */
 const concerns = ['identity §', 'errors §', 'volumes §', 'idempotency §', 'recovery §'];
 const guest = {
   image: 'demo-guest',

@@ -1,7 +1,8 @@
 /**
- * A driver in a process of its own, for tests that kill it. usage: driver-process.ts DATA_FOLDER CALLS
- * CALLS is JSON, [[method, request], …]; prints the JSON of each response on a line of its own, then "done", and lives
- * on. `$lease` in a request is the lease of the last call that gave one. NFV_FAILPOINTS says where it dies.
+ * A driver in a process of its own, for tests that kill it. usage: driver-process.ts DATA_FOLDER
+ * CALLS CALLS is JSON, [[method, request], …]; prints the JSON of each response on a line of its
+ * own, then "done", and lives on. `$lease` in a request is the lease of the last call that gave
+ * one. NFV_FAILPOINTS says where it dies.
  */
 import { type DescMessage, fromJson, type JsonValue, toJson } from '@bufbuild/protobuf';
 import { DriverService } from '../../../../gen/nfv/driver/v1/driver_pb.js';

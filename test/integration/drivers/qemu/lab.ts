@@ -156,7 +156,10 @@ export const counting = (driver: Driver, role: string, beyond: number): Promise<
     return status.counter > beyond && status;
   });
 
-/** Freeze, hold, capture, release, thaw, for all components: what the manager does for a consistent snapshot. */
+/**
+ * Freeze, hold, capture, release, thaw, for all components: what the manager does for a consistent
+ * snapshot.
+ */
 export async function snapshotPair(driver: Driver, suffix: string): Promise<void> {
   const { client } = driver;
   const freezes = await Promise.all(

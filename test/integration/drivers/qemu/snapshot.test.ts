@@ -40,7 +40,10 @@ async function driverIn(t: ExecutionContext, folder: string): Promise<Driver> {
   return driver;
 }
 
-/** The whole content of a disk, read by QEMU's own tools from a file of the layers or from an NBD export. */
+/**
+ * The whole content of a disk, read by QEMU's own tools from a file of the layers or from an NBD
+ * export.
+ */
 async function rawContent(t: ExecutionContext, source: string, ...options: string[]) {
   const target = join(await tempFolder(t), 'raw');
   execFileSync('qemu-img', ['convert', ...options, '-O', 'raw', source, target]);
@@ -114,7 +117,10 @@ async function changedMapHolds(t: ExecutionContext, driver: Driver): Promise<voi
   await throwsRpc(t, memory[Symbol.asyncIterator]().next(), expected);
 }
 
-/** A disk over NBD is the disk of the file; while it is open the snapshot cannot be deleted; closing ends the server. */
+/**
+ * A disk over NBD is the disk of the file; while it is open the snapshot cannot be deleted; closing
+ * ends the server.
+ */
 async function nbdServesTheSame(t: ExecutionContext, driver: Driver): Promise<void> {
   const { locations } = await driver.client.openSnapshotData({
     snapshotId: 'gateway-s1',
@@ -162,7 +168,10 @@ async function deletionMerges(t: ExecutionContext, driver: Driver): Promise<void
   await throwsRpc(t, client.showInstanceSnapshot({ snapshotId: 'database-s1' }), expected);
 }
 
-/** A snapshot carried to another driver brings the machine to life there, from the number it held in memory. */
+/**
+ * A snapshot carried to another driver brings the machine to life there, from the number it held in
+ * memory.
+ */
 async function importContinues(t: ExecutionContext, driver: Driver): Promise<void> {
   const other = await driverIn(t, await dataFolder(t));
   const { snapshot } = await driver.client.showInstanceSnapshot({ snapshotId: 'gateway-s2' });
