@@ -57,7 +57,7 @@ async function checkFolder(
 }
 
 function invalid(location: string, why: string): RpcError {
-  return invalidArgument('LOCATION_INVALID', `location "${location}" ${why}`, { location }, [
+  return invalidArgument('LOCATION_INVALID', `location "${location}": ${why}`, { location }, [
     { field: 'location', description: why },
   ]);
 }

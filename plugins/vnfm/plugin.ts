@@ -8,6 +8,7 @@ import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
 import { RequestIds } from '../../sdk/request-ids.ts';
 import { implement, type ServiceImplementation } from '../../sdk/server.ts';
 import { parseConfig } from './config.ts';
+import { LateThaws } from './late-thaw.ts';
 import { NotificationHub } from './notification/hub.ts';
 import { notificationService } from './notification/service.ts';
 import { connectPeers } from './peers.ts';
@@ -33,10 +34,12 @@ export const vnfmPlugin = definePlugin({
     const { clock, random, logger } = context;
     const config = parseConfig(context.config);
     const store = openSqliteStore({ path: join(context.dataFolder, 'vnfm.db'), clock });
+    const peers = connectPeers(context, config);
+    const lateThaws = new LateThaws({ store, peers, clock, logger });
     const vnfm: Vnfm = {
       config,
       store,
-      peers: connectPeers(context, config),
+      peers,
       hub: new NotificationHub(store, clock),
       clock,
       random,
@@ -47,10 +50,12 @@ export const vnfmPlugin = definePlugin({
     const engine = new OperationEngine({ store, clock, random, logger, definitions });
     // What a crash left open goes on at once: nobody shall stay held longer than needed.
     await engine.start();
+    lateThaws.start();
     return {
       services: services({ ...vnfm, engine, requests: new RequestIds(clock) }),
       stop: async () => {
         vnfm.hub.stop();
+        await lateThaws.stop();
         await engine.stop();
         await store.close();
       },

@@ -14,6 +14,7 @@ import {
   type Step,
   type StepContext,
 } from '../../../sdk/operations/engine.ts';
+import { forgetThaw } from '../late-thaw.ts';
 import { changeRecord, vnfInstances } from '../records.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
@@ -60,6 +61,7 @@ export function operateVnf(vnfm: Vnfm): OperationDefinition<Input> {
     ],
     ended: async (tx, { to, input }) => {
       if (to !== OperationState.COMPLETED) return;
+      if (input.whole) await forgetThaw(tx, input.vnfInstanceId);
       await changeRecord(tx, vnfInstances, input.vnfInstanceId, (vnf) => {
         const info = vnf.instantiatedVnfInfo;
         if (!info) return;

@@ -6,7 +6,9 @@ import {
 import { VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { failedPrecondition } from '../../../sdk/errors.ts';
 import type { OperationDefinition, PlanItem, Step } from '../../../sdk/operations/engine.ts';
+import type { Transaction } from '../../../sdk/records/record-store.ts';
 import { beginGeneration } from '../generation.ts';
+import { forgetThaw, rememberThaw } from '../late-thaw.ts';
 import type { RevertPlan } from '../plan/revert-plan.ts';
 import { isAlive } from '../plan/situation.ts';
 import { changeRecord, vnfInstances } from '../records.ts';
@@ -59,8 +61,9 @@ export function revertToVnfSnapshot(vnfm: Vnfm): OperationDefinition<Input> {
       grantStep(vnfm, { clause: '6.5.2', clauseStep: '3' }, grantRequest),
       ...steps(vnfm, input),
     ],
-    ended: async (tx, { to, input }) => {
+    ended: async (tx, { to, input, occurrence }) => {
       if (to !== OperationState.COMPLETED) return;
+      await thawLater(vnfm, tx, input, occurrence.id);
       const runs = input.plan.vnfcs.some((vnfc) => vnfc.warm || vnfc.startAfter);
       await changeRecord(tx, vnfInstances, input.vnfInstanceId, (vnf) => {
         const info = vnf.instantiatedVnfInfo;
@@ -170,6 +173,23 @@ function newGeneration(vnfm: Vnfm): Step<Input> {
       context.withEnd((tx) => beginGeneration(tx, vnfInstanceId, vnfm.random));
     },
   };
+}
+
+/** Components that are left held come back frozen; when the watchdog lets them run, somebody has to thaw them. */
+async function thawLater(
+  vnfm: Vnfm,
+  tx: Transaction,
+  input: Input,
+  operationId: string,
+): Promise<void> {
+  const frozen = input.plan.vnfcs.filter((vnfc) => vnfc.thaw);
+  if (input.holdAfterMs === 0 || frozen.length === 0) return forgetThaw(tx, input.vnfInstanceId);
+  await rememberThaw(tx, input.vnfInstanceId, {
+    operationId,
+    vim: input.vim,
+    computeIds: frozen.map((vnfc) => vnfc.computeId),
+    dueMs: vnfm.clock.now().getTime() + input.holdAfterMs,
+  });
 }
 
 function notification(input: Input): NotificationPlan {

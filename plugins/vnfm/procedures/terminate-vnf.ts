@@ -14,6 +14,7 @@ import {
   type StepContext,
 } from '../../../sdk/operations/engine.ts';
 import { endGeneration } from '../generation.ts';
+import { forgetThaw } from '../late-thaw.ts';
 import { changeRecord, vnfInstances } from '../records.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
@@ -59,6 +60,7 @@ export function terminateVnf(vnfm: Vnfm): OperationDefinition<Input> {
         delete vnf.instantiatedVnfInfo;
       });
       await endGeneration(tx, input.vnfInstanceId);
+      await forgetThaw(tx, input.vnfInstanceId);
     },
   });
 }

@@ -7,6 +7,7 @@ import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_
 import { VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { SnapshotType } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { aborted, dataLoss } from '../../../sdk/errors.ts';
+import { eventually } from '../../support/eventually.ts';
 import { watchAsVnf } from '../../support/vnfm/fake-vnf.ts';
 import { completed, finished, instantiated, type Rig, startRig } from '../../support/vnfm/rig.ts';
 
@@ -198,6 +199,16 @@ test('revert: components stay held for a look when asked, and OperateVnf lets th
   const started = await rig.lcm.operateVnf({ vnfInstanceId: vnf, changeStateTo: VnfState.STARTED });
   await completed(rig, started.lifecycleOperationOccurrenceId);
   t.true(rig.world.allFree, 'they run, and are thawed');
+  t.deepEqual(numbers(rig, vnf), numbersAt(1));
+});
+
+test('revert: components that nobody lets run are thawed after the watchdog', async (t) => {
+  const at = await ready(t);
+  const { rig, vnf } = at;
+  const end = await revert(at, { holdAfter: { nanos: 200_000_000 } });
+  t.is(end.operationState, OperationState.COMPLETED);
+  await eventually('they run, and are thawed', () => rig.world.allFree);
+  for (const guest of rig.world.guests.values()) t.is(guest.watchdogs, 1);
   t.deepEqual(numbers(rig, vnf), numbersAt(1));
 });
 

@@ -1,0 +1,71 @@
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { broken, components } from '../../../app/demo/invariant.ts';
+import { Lab } from '../../../app/demo/lab.ts';
+import { Site } from '../../../app/demo/site.ts';
+import type { VnfAgent } from '../../../app/demo/vnf-agent.ts';
+import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { OperationOccurrenceService } from '../../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
+import { eventually } from '../../support/eventually.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { finished } from '../../support/vnfm/rig.ts';
+
+/** How long traffic may take on a busy machine, in milliseconds. */
+const trafficMs = 60_000;
+
+/** A whole system with the embedded driver and the demo VNF under traffic. */
+async function runningLab(t: ExecutionContext, failpoints: string) {
+  const folder = await tempFolder(t);
+  const configuration = { version: 1 as const, drivers: ['wasmvm'] };
+  const environment = { NFV_FAILPOINTS: failpoints };
+  const site = await Site.start('test', join(folder, 's'), configuration, environment);
+  t.teardown(() => site.stop());
+  const lab = new Lab(site, () => {});
+  t.teardown(() => lab.stopAgents());
+  const vnf = await lab.instantiate('wasmvm', false);
+  const agent = await lab.agent(vnf);
+  const operations = site.client(OperationOccurrenceService, 'em');
+  return { lab, vnfInstanceId: vnf.id, agent, operations };
+}
+
+async function counter(agent: VnfAgent): Promise<number> {
+  return components(await agent.states()).gateway.counter;
+}
+
+function reaches(agent: VnfAgent, number: number): Promise<unknown> {
+  return eventually(
+    `the traffic reaches ${number}`,
+    async () => (await counter(agent)) >= number,
+    trafficMs,
+  );
+}
+
+test('VNFM with real guests: a reversion that fails when all are loaded leaves the VNF going on from where it was', async (t) => {
+  const point = 'vnfm.revert-to-vnf-snapshot.release gateway-0';
+  const { lab, vnfInstanceId, agent, operations } = await runningLab(
+    t,
+    `${point}=1*error(planned)`,
+  );
+  await reaches(agent, 5);
+  const taken = await lab.lcm.createVnfSnapshot({ vnfInstanceId });
+  await lab.follow(taken.lifecycleOperationOccurrenceId);
+  const atSnapshot = components(agent.handled[0]!.states).gateway.counter;
+  await reaches(agent, atSnapshot + 10);
+  const before = await counter(agent);
+
+  const { vnfSnapshotInfoId } = taken;
+  const failing = await lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId });
+  const end = await finished({ operations }, failing.lifecycleOperationOccurrenceId);
+  t.is(end.operationState, OperationState.ROLLED_BACK, end.error?.detail);
+  t.is(end.error?.reason, 'FAILPOINT');
+  t.true((await counter(agent)) >= before, 'no number was given back');
+  await agent.askAll('resume');
+  await reaches(agent, before + 5);
+
+  const reverted = await lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId });
+  await lab.follow(reverted.lifecycleOperationOccurrenceId);
+  const states = agent.handled.at(-1)!.states;
+  t.is(components(states).gateway.counter, atSnapshot, 'the VNF goes on from the snapshot');
+  t.is(broken(states), undefined);
+  await reaches(agent, atSnapshot + 5);
+});

@@ -1,0 +1,28 @@
+import test from 'ava';
+import { Code } from '../../../gen/google/rpc/code_pb.js';
+import { parseConfig } from '../../../plugins/vnfm/config.ts';
+import { throwsRpc } from '../../support/throws-rpc.ts';
+
+test('parseConfig: what is left out has its default', (t) => {
+  t.deepEqual(parseConfig({}), {
+    ...{ vim: 'vim', nfvo: 'nfvo', repository: 'repository' },
+    packageFolders: [],
+  });
+});
+
+const refused = test.macro({
+  title: (_given, path: string) => `parseConfig: a fault at ${path} is named`,
+  exec: async (t, path: string, config: unknown) => {
+    const error = await throwsRpc(t, async () => parseConfig(config), {
+      code: Code.INVALID_ARGUMENT,
+      reason: 'CONFIG_INVALID',
+    });
+    t.is(error.metadata.path, path);
+  },
+});
+
+test(refused, 'vnfm', []);
+test(refused, 'vnfm.vimm', { vimm: 'vim' });
+test(refused, 'vnfm.vim', { vim: 7 });
+test(refused, 'vnfm.packageFolders', { packageFolders: '/tmp' });
+test(refused, 'vnfm.packageFolders[1]', { packageFolders: ['/a', 'b'] });
