@@ -72,6 +72,16 @@ export async function importArchive(
   }
 }
 
+/** What an archive says about itself; nothing of its images is read. */
+export async function describeArchive(path: string): Promise<ArchiveAbout> {
+  const zip = await openZip(path, defaultArchiveLimits);
+  try {
+    return (await Import.prepare(zip, defaultArchiveLimits, {})).about;
+  } finally {
+    await zip.close();
+  }
+}
+
 type Listed = { entry: ZipEntry; listed: ManifestFile };
 
 class Import {

@@ -11,8 +11,11 @@ import { archivePath, fromArchive, packageFileName, toArchive } from './archive-
 /** Keys of the manifest's metadata block; a label "x" is kept as "label_<hex of x>", because keys there are plain. */
 const labelPrefix = 'label_';
 
-/** A package of the store as an export reads it. */
-export async function archiveReader(reader: PackageReader): Promise<ArchiveReader> {
+/** A package of the store as an export reads it. `more`: what the archive shall say besides. */
+export async function archiveReader(
+  reader: PackageReader,
+  more: Record<string, string> = {},
+): Promise<ArchiveReader> {
   const { manifest } = reader;
   const files = await Promise.all(
     manifest.files.map(async ({ name }) => {
@@ -25,7 +28,7 @@ export async function archiveReader(reader: PackageReader): Promise<ArchiveReade
     about: {
       name: manifest.id,
       createdAt: new Date(manifest.createdAt),
-      metadata: metadataOf(manifest),
+      metadata: { ...metadataOf(manifest), ...more },
     },
     images: manifest.images.map(archiveImage),
     files: files.map(({ path, bytes }) => ({ path, sizeBytes: bytes.length })),

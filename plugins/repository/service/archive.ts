@@ -11,6 +11,7 @@ import { importArchive } from '../archive/import.ts';
 import type { Signer, TrustOptions } from '../archive/signature.ts';
 import type { Store } from '../store/store.ts';
 import { archiveReader, archiveWriter } from './archive-package.ts';
+import { exportedBefore, exportedBy } from './exported-before.ts';
 import { withProgress } from './progress.ts';
 import { packageInfo } from './records.ts';
 
@@ -25,10 +26,13 @@ export async function* exportPackage(
 ) {
   requireAbsolute(request.path);
   yield* withProgress(signal, async (report, workSignal) => {
+    const earlier = await exportedBefore(request.path, request.call);
+    if (earlier) return { case: 'result' as const, value: earlier };
     const reader = await store.openPackage(request.packageId);
     try {
       const qcow2 = request.diskFormat === ImageFormat.QCOW2;
-      const result = await exportArchive(await archiveReader(reader), request.path, {
+      const archive = await archiveReader(reader, exportedBy(request.call));
+      const result = await exportArchive(archive, request.path, {
         imageFormat: (image) => (qcow2 && image.attributes?.role === 'disk' ? 'qcow2' : 'raw.lz4'),
         ...(settings.signer && { signer: settings.signer }),
         ...(request.prove && { prove: 'all' as const }),
