@@ -9,7 +9,7 @@ import type { VnfSnapshotPkgInfo } from '../../gen/nfv/vnf_snapshot_package/v1/v
 import { ConsistencyPolicy, SnapshotType } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import type { SiteConfiguration } from '../configuration.ts';
 import { type DiskDigests, presentDigests, snapshotDigests } from './digests.ts';
-import { broken, components, describe } from './invariant.ts';
+import { broken, components, describe, faultOf, standStill } from './invariant.ts';
 import { Lab, type Print } from './lab.ts';
 import { Site } from './site.ts';
 import type { ComponentStates, VnfAgent } from './vnf-agent.ts';
@@ -200,15 +200,12 @@ function secondSite(options: DemoOptions, folder: string, packed: Packed[], mome
       changeStateTo: VnfState.STARTED,
     });
     await lab.follow(started.lifecycleOperationOccurrenceId);
-    // They were captured prepared, so they stand still, and what they say is what was in memory.
+    // Captured prepared they stand still, and what they say is what was in memory.
     const states = await agent.states();
     options.print(`\nafter the revert: ${describe(states)}`);
     await agent.askAll('resume');
     const { gateway } = components(states);
-    // Components that do not fit together may not move on; then what they say is the finding.
-    const later = broken(states)
-      ? await agent.states()
-      : await untilCounter(agent, gateway.counter + laterCount);
+    const later = await untilCounter(agent, gateway.counter + laterCount);
     return { disks, states, later };
   });
 }
@@ -218,12 +215,12 @@ function only(all: DiskDigests, wanted: DiskDigests): DiskDigests {
   return Object.fromEntries(Object.entries(all).filter(([name]) => name in wanted));
 }
 
-/** Waits until the gateway has issued a number. */
+/** Waits until the gateway has issued a number, or until a component reports a fault: then it may never. */
 async function untilCounter(agent: VnfAgent, counter: number): Promise<ComponentStates> {
   const deadline = performance.now() + trafficMsMax;
   for (;;) {
     const states = await agent.states();
-    if (components(states).gateway.counter >= counter) return states;
+    if (faultOf(states) || components(states).gateway.counter >= counter) return states;
     if (performance.now() > deadline) {
       const shown = JSON.stringify(states);
       throw new Error(`the traffic stands still before number ${counter}: ${shown}`);
@@ -277,7 +274,9 @@ function findFailures(
   disks: DemoResult['disks'],
 ): string[] {
   const failures: string[] = [];
-  if (memory.afterRevert !== memory.atSnapshot) {
+  if (!standStill(moment.states)) {
+    failures.push('the components did not stand still: what was in memory is not known');
+  } else if (memory.afterRevert !== memory.atSnapshot) {
     failures.push(
       `the gateway's number in memory was ${memory.atSnapshot}, after the revert ${memory.afterRevert}`,
     );
@@ -288,7 +287,8 @@ function findFailures(
     ['after the revert', reverted.states],
     ['later', reverted.later],
   ] as const) {
-    const why = when === 'later' ? faultOf(states) : broken(states);
+    // Components that run cannot be asked at one moment: only what they noticed themselves counts.
+    const why = standStill(states) ? broken(states) : faultOf(states);
     if (why) failures.push(`${when}: ${why}`);
   }
   const generations = (states: ComponentStates) =>
@@ -302,10 +302,4 @@ function findFailures(
     failures.push(`disk ${disk.name} is not what it was at the snapshot`);
   }
   return failures;
-}
-
-/** Components that run cannot be asked at one moment: only what they noticed themselves counts. */
-function faultOf(states: ComponentStates): string | undefined {
-  const faulty = Object.values(states).find((state) => state.fault);
-  return faulty && `the ${faulty.role} reports: ${faulty.fault}`;
 }

@@ -19,10 +19,9 @@ export function components(states: ComponentStates): {
  * number that was issued but, at most, the last one, and neither noticed a fault.
  */
 export function broken(states: ComponentStates): string | undefined {
+  const fault = faultOf(states);
+  if (fault) return fault;
   const { gateway, database } = components(states);
-  for (const { role, fault } of [gateway, database]) {
-    if (fault) return `the ${role} reports: ${fault}`;
-  }
   const [issued, recorded] = [gateway.counter, database.counter];
   if (recorded > issued)
     return `the database recorded ${recorded}, the gateway issued only ${issued}`;
@@ -31,9 +30,20 @@ export function broken(states: ComponentStates): string | undefined {
   return undefined;
 }
 
+/** What a component noticed by itself that should never happen. */
+export function faultOf(states: ComponentStates): string | undefined {
+  const faulty = Object.values(states).find((state) => state.fault);
+  return faulty && `the ${faulty.role} reports: ${faulty.fault}`;
+}
+
+/** True when all components are prepared: then what they say is of one moment. */
+export function standStill(states: ComponentStates): boolean {
+  return Object.values(states).every((state) => state.prepared);
+}
+
 /** The numbers of both components in a few words. */
 export function describe(states: ComponentStates): string {
   const { gateway, database } = components(states);
-  const found = broken(states);
+  const found = standStill(states) ? broken(states) : faultOf(states);
   return `the gateway holds ${gateway.counter}, the database ${database.counter}${found ? `: ${found}` : ''}`;
 }

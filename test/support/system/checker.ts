@@ -25,6 +25,17 @@ export async function problems(rig: SystemRig, expected: Expected): Promise<stri
   return found.flat();
 }
 
+/** What the interfaces list. */
+export async function listed(rig: SystemRig): Promise<Expected> {
+  const { vnfSnapshotInfos } = await rig.lab.lcm.queryVnfSnapshotInfo({});
+  const { vnfSnapshotPkgInfos } = await rig.lab.packages.queryVnfSnapshotPackageInfo({});
+  return {
+    snapshots: vnfSnapshotInfos.map(({ id }) => id),
+    packages: vnfSnapshotPkgInfos.map(({ id }) => id),
+    archives: await readdir(rig.archives),
+  };
+}
+
 async function operations({ site }: SystemRig): Promise<string[]> {
   const client = site.client(OperationOccurrenceService, 'em');
   const { occurrences } = await client.listLifecycleOperationOccurrences({});

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { RpcError } from '../../../sdk/errors.ts';
-import { problems } from './checker.ts';
+import { listed, problems } from './checker.ts';
 import {
   afterwards,
   atFirst,
@@ -41,7 +41,7 @@ export async function findPoints(rig: SystemRig, base: Base): Promise<Point[]> {
       if (!unspecific.test(failpoint) && hit <= hitsMax) points.push({ procedure, failpoint, hit });
     }
     lists.push(points);
-    await tidy(rig, base, afterwards(base, procedure.added(base, await rig.ended(id))));
+    await tidy(rig, base);
   }
   return interleave(lists);
 }
@@ -55,8 +55,9 @@ function interleave<T>(lists: T[][]): T[] {
 }
 
 /** Takes away what was added, through the interface. */
-async function tidy(rig: SystemRig, base: Base, present: Expected): Promise<void> {
+async function tidy(rig: SystemRig, base: Base): Promise<void> {
   const first = atFirst(base);
+  const present = await listed(rig);
   const isOver = (kind: keyof Expected) => (id: string) => !first[kind].includes(id);
   for (const id of present.snapshots.filter(isOver('snapshots'))) await rig.deleteSnapshot(id);
   for (const id of present.packages.filter(isOver('packages'))) await rig.deletePackage(id);
@@ -90,7 +91,7 @@ async function judge(
   const completed = occurrence.operationState === OperationState.COMPLETED;
   const present = completed ? afterwards(base, procedure.added(base, occurrence)) : atFirst(base);
   const found = await problems(rig, present);
-  await tidy(rig, base, present);
+  await tidy(rig, base);
   if (known !== undefined && known !== id) found.push('the operation was forgotten');
   const how = `${OperationState[occurrence.operationState]} ${occurrence.error?.detail ?? ''}`;
   return found.map((text) => `${nameOf(point)}, ended as ${how}: ${text}`);
@@ -106,9 +107,7 @@ async function wholeJob(rig: SystemRig, base: Base): Promise<void> {
   await rig.completed(extracted.lifecycleOperationOccurrenceId);
   const reverted = await rig.revert(extracted.vnfSnapshotInfoId);
   await rig.completed(reverted.lifecycleOperationOccurrenceId);
-  const snapshots = [taken.vnfSnapshotInfoId, extracted.vnfSnapshotInfoId];
-  const packages = [packed.vnfSnapshotPkgId];
-  await tidy(rig, base, afterwards(base, { snapshots, packages }));
+  await tidy(rig, base);
 }
 
 /** The recovery of one procedure does not come by the failpoints of another, so the next kill can be set up with its start. */
