@@ -7,14 +7,20 @@ export type VnfmConfig = {
   vim: string;
   nfvo: string;
   repository: string;
-  /** The folders in which archives may be written and read, absolute; empty: neither export nor import. */
+  /**
+   * The folders in which archives may be written and read, absolute; empty: neither export nor
+   * import.
+   */
   packageFolders: string[];
 };
 
 const names = ['vim', 'nfvo', 'repository'] as const;
 const known: readonly string[] = [...names, 'packageFolders'];
 
-/** Checks the configuration strictly. INVALID_ARGUMENT with reason CONFIG_INVALID and the path of the fault. */
+/**
+ * Checks the configuration strictly. INVALID_ARGUMENT with reason CONFIG_INVALID and the path of
+ * the fault.
+ */
 export function parseConfig(value: unknown): VnfmConfig {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalid('', 'must be an object');

@@ -6,7 +6,10 @@ import type {
   VnfcConsistencySchema,
 } from '../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 
-/** What was seen of one component while a snapshot was taken. Times in milliseconds since 1970, by its driver's clock. */
+/**
+ * What was seen of one component while a snapshot was taken. Times in milliseconds since 1970, by
+ * its driver's clock.
+ */
 export type VnfcObservation = {
   vnfcInstanceId: string;
   /** It ran; a component that did not run changes nothing and needs no hold. */
@@ -38,8 +41,9 @@ type ConsistencyInit = MessageInitShape<typeof ConsistencyRecordSchema>;
 type VnfcInit = MessageInitShape<typeof VnfcConsistencySchema>;
 
 /**
- * How well the parts of a snapshot fit together; pure. A level above CRASH counts only if all running components were held
- * at one time and every hold outlived every capture. Skew is the time between the first and the last hold.
+ * How well the parts of a snapshot fit together; pure. A level above CRASH counts only if all
+ * running components were held at one time and every hold outlived every capture. Skew is the time
+ * between the first and the last hold.
  */
 export function consistencyOf({
   vnfcs,
@@ -62,8 +66,9 @@ export function consistencyOf({
 }
 
 /**
- * True when there was a moment at which all running components were held, and every hold lasted until the last capture
- * had ended. What a driver calls the moment of capture may be the begin of its hold, so the ends are compared.
+ * True when there was a moment at which all running components were held, and every hold lasted
+ * until the last capture had ended. What a driver calls the moment of capture may be the begin of
+ * its hold, so the ends are compared.
  */
 export function isCommonHold(vnfcs: readonly VnfcObservation[]): boolean {
   const ends = vnfcs.map((vnfc) => vnfc.captureEndMs);

@@ -1,7 +1,10 @@
 import type { Random } from '../../sdk/ports/random.ts';
 import { jsonCollection, type Transaction } from '../../sdk/records/record-store.ts';
 
-/** The run of a VNF between two reversions has a random id, which the VNF is told: a new one says that time went back. */
+/**
+ * The run of a VNF between two reversions has a random id, which the VNF is told: a new one says
+ * that time went back.
+ */
 const generations = jsonCollection<{ generationId: string }>('generations');
 
 /** The present generation; empty for a VNF that never ran. */

@@ -1,6 +1,9 @@
 import type { Random } from '../../sdk/ports/random.ts';
 
-/** RFC 4648 base32 in lower case: no two characters that people confuse, and safe in file and socket names. */
+/**
+ * RFC 4648 base32 in lower case: no two characters that people confuse, and safe in file and socket
+ * names.
+ */
 const alphabet = 'abcdefghijklmnopqrstuvwxyz234567';
 const randomCharacters = 8;
 

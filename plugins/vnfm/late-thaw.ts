@@ -9,8 +9,8 @@ import {
 import type { Peers } from './peers.ts';
 
 /**
- * Components that were reverted with frozen file systems and left held for a look (`hold_after`). When nobody lets them run
- * in time, the driver's watchdog does; it does not thaw, so this does.
+ * Components that were reverted with frozen file systems and left held for a look (`hold_after`).
+ * When nobody lets them run in time, the driver's watchdog does; it does not thaw, so this does.
  */
 type LateThaw = {
   operationId: string;

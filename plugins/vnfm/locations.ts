@@ -3,8 +3,9 @@ import { basename, dirname, isAbsolute, normalize, sep } from 'node:path';
 import { invalidArgument, type RpcError } from '../../sdk/errors.ts';
 
 /**
- * Checks where an archive is to be written: an absolute path, in an allowed folder also when symbolic links are followed.
- * Returns the path without links in its folder. INVALID_ARGUMENT with reason LOCATION_INVALID.
+ * Checks where an archive is to be written: an absolute path, in an allowed folder also when
+ * symbolic links are followed. Returns the path without links in its folder. INVALID_ARGUMENT with
+ * reason LOCATION_INVALID.
  */
 export async function checkTarget(location: string, folders: readonly string[]): Promise<string> {
   const path = checkShape(location);

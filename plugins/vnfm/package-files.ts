@@ -7,8 +7,8 @@ import type { Peers } from './peers.ts';
 import { checkVnfd } from './vnfd/validate.ts';
 
 /**
- * Reads the record of the VNF snapshot in a package. It came from elsewhere, so it is checked like a request.
- * INVALID_ARGUMENT with reason PACKAGE_INVALID, the file and what is wrong in it.
+ * Reads the record of the VNF snapshot in a package. It came from elsewhere, so it is checked like
+ * a request. INVALID_ARGUMENT with reason PACKAGE_INVALID, the file and what is wrong in it.
  */
 export async function readSnapshotRecord(
   repository: Peers['repository'],

@@ -22,8 +22,9 @@ import { vnfSnapshotHandlers } from './services/vnf-snapshots.ts';
 import type { Vnfm, VnfmServices } from './vnfm.ts';
 
 /**
- * The VNF manager: the life cycle of VNFs, their snapshots and the packages of these (GR NFV-TST 005 clause 7.2.2).
- * It works through the VIM and the repository, with a grant of the NFVO, and tells the VNFs themselves.
+ * The VNF manager: the life cycle of VNFs, their snapshots and the packages of these (GR NFV-TST
+ * 005 clause 7.2.2). It works through the VIM and the repository, with a grant of the NFVO, and
+ * tells the VNFs themselves.
  */
 export const vnfmPlugin = definePlugin({
   name: 'vnfm',

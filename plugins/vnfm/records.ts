@@ -13,9 +13,15 @@ import {
 
 /** The VNF instances. */
 export const vnfInstances = messageCollection('vnf-instances', VnfInstanceSchema);
-/** The VNF snapshot repository of the VNFM (GR NFV-TST 005, Vnfm.008): what there is; the data is at the VIM. */
+/**
+ * The VNF snapshot repository of the VNFM (GR NFV-TST 005, Vnfm.008): what there is; the data is at
+ * the VIM.
+ */
 export const vnfSnapshots = messageCollection('vnf-snapshots', VnfSnapshotInfoSchema);
-/** The VNF snapshot package repository of the VNFM (Vnfm.009): what there is; the data is in the repository. */
+/**
+ * The VNF snapshot package repository of the VNFM (Vnfm.009): what there is; the data is in the
+ * repository.
+ */
 export const vnfPackages = messageCollection('vnf-snapshot-packages', VnfSnapshotPkgInfoSchema);
 
 /** The errors for what is not there. */

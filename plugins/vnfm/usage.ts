@@ -1,7 +1,10 @@
 import { failedPrecondition } from '../../sdk/errors.ts';
 import { jsonCollection, type Transaction } from '../../sdk/records/record-store.ts';
 
-/** A VNF instance, a snapshot or a package that an operation needs, alone or together with other readers. */
+/**
+ * A VNF instance, a snapshot or a package that an operation needs, alone or together with other
+ * readers.
+ */
 export type Use = {
   kind: 'vnf' | 'snapshot' | 'package';
   id: string;
@@ -15,8 +18,9 @@ const usages = jsonCollection<Users>('usages');
 const sharedMax = 64;
 
 /**
- * Takes what an operation needs, all or nothing, in the transaction that accepts it. FAILED_PRECONDITION with reason
- * OPERATION_IN_PROGRESS (SNAPSHOT_IN_USE for a snapshot that others read) and the id of the operation that has it.
+ * Takes what an operation needs, all or nothing, in the transaction that accepts it.
+ * FAILED_PRECONDITION with reason OPERATION_IN_PROGRESS (SNAPSHOT_IN_USE for a snapshot that others
+ * read) and the id of the operation that has it.
  */
 export async function acquire(
   tx: Transaction,

@@ -31,7 +31,10 @@ type Stored = { info: PackageInfo; contents: Map<string, string>; files: Map<str
 
 type Images = MessageInitShape<typeof ImageInfoSchema>[];
 
-/** The repository in memory, whose archives are JSON files, and the package service of the VIM over it. */
+/**
+ * The repository in memory, whose archives are JSON files, and the package service of the VIM over
+ * it.
+ */
 export class FakeRepository {
   readonly packages = new Map<string, Stored>();
   readonly world: FakeWorld;

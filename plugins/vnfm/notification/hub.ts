@@ -27,7 +27,10 @@ export const streamsPerVnfMax = 16;
 /** The answer of a VNF. */
 export type Answer = { result: 'continue' | 'abort'; detail: string };
 
-/** A notification as it is kept: it outlives the process, so that every START that was sent gets its END. */
+/**
+ * A notification as it is kept: it outlives the process, so that every START that was sent gets its
+ * END.
+ */
 type Kept = { notification: JsonObject; vnf: string; answer: Answer | null; closed: boolean };
 
 const notifications = jsonCollection<Kept>('snapshot-notifications');
@@ -59,8 +62,8 @@ export class NotificationHub {
   }
 
   /**
-   * Opens a stream of one VNF; what still waits for an answer comes first. RESOURCE_EXHAUSTED with reason
-   * TOO_MANY_STREAMS above 16 of one VNF.
+   * Opens a stream of one VNF; what still waits for an answer comes first. RESOURCE_EXHAUSTED with
+   * reason TOO_MANY_STREAMS above 16 of one VNF.
    */
   async open(vnf: string): Promise<NotificationStream> {
     const streams = this.#streams.get(vnf) ?? new Set();
@@ -80,7 +83,10 @@ export class NotificationHub {
     return stream;
   }
 
-  /** Sends a notification. One that was sent before under the same id is sent again as it was, its answer kept. */
+  /**
+   * Sends a notification. One that was sent before under the same id is sent again as it was, its
+   * answer kept.
+   */
   async send(init: NotificationInit): Promise<VnfSnapshotNotification> {
     const notification = create(VnfSnapshotNotificationSchema, init);
     const kept = await this.#store.transaction(async (tx) => {
@@ -132,8 +138,9 @@ export class NotificationHub {
   }
 
   /**
-   * Takes an answer in. A veto wins over other answers as long as the notification is open. NOT_FOUND with reason
-   * NOTIFICATION_UNKNOWN; FAILED_PRECONDITION with reason NOTIFICATION_CLOSED.
+   * Takes an answer in. A veto wins over other answers as long as the notification is open.
+   * NOT_FOUND with reason NOTIFICATION_UNKNOWN; FAILED_PRECONDITION with reason
+   * NOTIFICATION_CLOSED.
    */
   async answer(id: string, result: NotificationResult, detail: string): Promise<void> {
     const answer: Answer = {

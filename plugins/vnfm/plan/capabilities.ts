@@ -44,8 +44,8 @@ export class DriverView {
 }
 
 /**
- * The driver that has a component, by instance, else by kind. UNAVAILABLE with reason DRIVER_UNAVAILABLE when it does
- * not answer now.
+ * The driver that has a component, by instance, else by kind. UNAVAILABLE with reason
+ * DRIVER_UNAVAILABLE when it does not answer now.
  */
 export function driverOf(
   drivers: readonly DriverCapabilities[],

@@ -9,7 +9,10 @@ import { computeId, networkId, storageId, vnfcInstanceId } from '../identifiers.
 
 const bytesPerMib = 1_048_576n;
 
-/** The resources of one component. JSON, because the operation is journaled with it; sizes in bytes as text. */
+/**
+ * The resources of one component. JSON, because the operation is journaled with it; sizes in bytes
+ * as text.
+ */
 export type VnfcResources = {
   vnfcInstanceId: string;
   vduId: string;
@@ -29,9 +32,9 @@ export type NetworkResource = { linkId: string; networkId: string; environment: 
 export type InstantiationPlan = { networks: NetworkResource[]; vnfcs: VnfcResources[] };
 
 /**
- * Derives the resources of a VNF from its descriptor; pure. `environment` is the technology for VDUs whose descriptor names
- * none: INVALID_ARGUMENT with reason ENVIRONMENT_MISSING when it is needed and empty, ENVIRONMENT_MIXED when a virtual
- * link would join two technologies.
+ * Derives the resources of a VNF from its descriptor; pure. `environment` is the technology for
+ * VDUs whose descriptor names none: INVALID_ARGUMENT with reason ENVIRONMENT_MISSING when it is
+ * needed and empty, ENVIRONMENT_MIXED when a virtual link would join two technologies.
  */
 export function planInstantiation(
   vnfInstanceId: string,

@@ -32,7 +32,10 @@ export type VnfcRevertPlan = {
 
 /** How a VNF is reverted (GR NFV-TST 005 clause 6.5.2 step 2). */
 export type RevertPlan = {
-  /** The VNF is told, and waited for, before anything is done: not for snapshots without consistency. */
+  /**
+   * The VNF is told, and waited for, before anything is done: not for snapshots without
+   * consistency.
+   */
   notify: boolean;
   /** Vnfsd.018 gives an order: within a phase one component follows the other. */
   ordered: boolean;
@@ -44,8 +47,8 @@ export type RevertPlan = {
 /**
  * Plans a reversion from the descriptor, the snapshot and the VNF as it is now; pure.
  *
- * FAILED_PRECONDITION with reason REVERT_FORBIDDEN (Vnfsd.002), SNAPSHOT_MISMATCH, or, for a warm snapshot that the place
- * cannot load, UNIMPLEMENTED with reason CAPABILITY_MISSING.
+ * FAILED_PRECONDITION with reason REVERT_FORBIDDEN (Vnfsd.002), SNAPSHOT_MISMATCH, or, for a warm
+ * snapshot that the place cannot load, UNIMPLEMENTED with reason CAPABILITY_MISSING.
  */
 export function planRevert(
   situation: Situation,

@@ -2,7 +2,10 @@ import type { Vnfd } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { invalidArgument, type RpcError } from '../../../sdk/errors.ts';
 import type { Component, Disk, Situation } from './situation.ts';
 
-/** The components of a snapshot: those that the descriptor includes (Vnfsd.003) and the request wants. */
+/**
+ * The components of a snapshot: those that the descriptor includes (Vnfsd.003) and the request
+ * wants.
+ */
 export function selectComponents(
   { vnfd, components }: Situation,
   wanted: readonly string[],
@@ -32,7 +35,10 @@ export function selectComponents(
   return { selected, excluded };
 }
 
-/** The disks of a component that are captured (Vnfsd.016); independent ones never are. Adds to `excluded`. */
+/**
+ * The disks of a component that are captured (Vnfsd.016); independent ones never are. Adds to
+ * `excluded`.
+ */
 export function selectDisks(vnfd: Vnfd, component: Component, excluded: string[]): Disk[] {
   const { vduId, vnfcInstanceId } = component;
   const descriptor = vnfd.snapshotDescriptor?.vnfc.find((vnfc) => vnfc.vduId === vduId);

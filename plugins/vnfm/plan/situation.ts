@@ -5,7 +5,7 @@ import {
 } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import type { VnfInstance } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import type { Vnfd } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
-import { failedPrecondition } from '../../../sdk/errors.ts';
+import { failedPrecondition, type RpcError } from '../../../sdk/errors.ts';
 import { type DriverView, driverOf } from './capabilities.ts';
 
 /** A volume of a component: its identifier at the VIM and its name in snapshots. */
@@ -29,8 +29,8 @@ export type Component = {
 export type Situation = { vnfd: Vnfd; components: Component[] };
 
 /**
- * Puts together what the VNFM recorded and what the VIM says now. FAILED_PRECONDITION with reason COMPONENT_LOST when the
- * VIM does not know a compute resource of the VNF.
+ * Puts together what the VNFM recorded and what the VIM says now. FAILED_PRECONDITION with reason
+ * COMPONENT_LOST when the VIM does not know a compute resource of the VNF.
  */
 export function situationOf(
   vnf: VnfInstance,
@@ -45,7 +45,7 @@ export function situationOf(
     const computeId = vnfc.computeResource?.resourceId ?? '';
     const environment = vnfc.computeResource?.vimLevelResourceType ?? '';
     const compute = computes.find((candidate) => candidate.computeId === computeId);
-    if (!compute) throw lost(vnfc.id, computeId);
+    if (!compute) throw componentLost(vnfc.id, computeId);
     return {
       vnfcInstanceId: vnfc.id,
       vduId: vnfc.vduId,
@@ -80,10 +80,12 @@ export function inOrder<T extends { vduId: string }>(
   return [...items].sort((a, b) => rank(a) - rank(b));
 }
 
-function lost(vnfc: string, computeId: string) {
+/** A compute resource that the VNFM recorded and the VIM does not know. */
+export function componentLost(vnfc: string, computeId: string): RpcError {
+  const what = `the VIM does not know compute resource "${computeId}" of ${vnfc} any more`;
   return failedPrecondition(
     'COMPONENT_LOST',
-    `the VIM does not know compute resource "${computeId}" of ${vnfc} any more; terminate the VNF and instantiate it again`,
+    `${what}; terminate the VNF and instantiate it again`,
     { vnfc_instance_id: vnfc, compute_id: computeId },
   );
 }

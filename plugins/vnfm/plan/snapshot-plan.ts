@@ -39,7 +39,10 @@ export type SnapshotPlan = {
   consistency: 'required' | 'preferred' | 'none';
   prepareTimeoutMs: number;
   holdDeadlineMs: number;
-  /** Vnfsd.017 gives an order: within a phase one component follows the other. Without it they go together. */
+  /**
+   * Vnfsd.017 gives an order: within a phase one component follows the other. Without it they go
+   * together.
+   */
   ordered: boolean;
   vnfcs: VnfcSnapshotPlan[];
   /** "<vnfc or disk>: <reason>". */
@@ -55,8 +58,9 @@ const diskCapabilities = [
 /**
  * Plans a snapshot from the descriptor, the request and what the drivers can do now; pure.
  *
- * FAILED_PRECONDITION with reason SNAPSHOT_FORBIDDEN (Vnfsd.001) or COMPONENT_HELD; INVALID_ARGUMENT with reason
- * VNFC_UNKNOWN or DESCRIPTOR_CONTRADICTION; UNIMPLEMENTED with reason CAPABILITY_MISSING.
+ * FAILED_PRECONDITION with reason SNAPSHOT_FORBIDDEN (Vnfsd.001) or COMPONENT_HELD;
+ * INVALID_ARGUMENT with reason VNFC_UNKNOWN or DESCRIPTOR_CONTRADICTION; UNIMPLEMENTED with reason
+ * CAPABILITY_MISSING.
  */
 export function planSnapshot(situation: Situation, wishes: SnapshotWishes): SnapshotPlan {
   const { vnfd } = situation;

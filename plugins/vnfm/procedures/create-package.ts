@@ -1,4 +1,7 @@
-/** Create VNF snapshot package: GR NFV-TST 005 clause 6.7.1, by its step numbers, with 6.6.1 for each VNFC inside. */
+/**
+ * Create VNF snapshot package: GR NFV-TST 005 clause 6.7.1, by its step numbers, with 6.6.1 for
+ * each VNFC inside.
+ */
 import { toJsonString } from '@bufbuild/protobuf';
 import {
   OperationState,
@@ -55,7 +58,10 @@ export type PackagePart = {
 
 type Input = CreatePackageInput;
 
-/** The procedure. Either the whole package is listed after it, or nothing is left of it but blocks for the next collection. */
+/**
+ * The procedure. Either the whole package is listed after it, or nothing is left of it but blocks
+ * for the next collection.
+ */
 export function createPackage(vnfm: Vnfm): OperationDefinition<Input> {
   return defineProcedure<Input>({
     name: createPackageName,
@@ -108,7 +114,10 @@ function identify(vnfm: Vnfm, { parts, parentPkgId, vnfSnapshotInfoId }: Input):
   };
 }
 
-/** 6.6.1 steps 4 and 5 (6.7.1 step 5): the VIM reads the captured state of one VNFC into the repository. */
+/**
+ * 6.6.1 steps 4 and 5 (6.7.1 step 5): the VIM reads the captured state of one VNFC into the
+ * repository.
+ */
 function pack(vnfm: Vnfm, input: Input, part: PackagePart): Step<Input> {
   const { vnfcInstanceId } = part;
   const vnfcSnapshotPackageId = partId(input.vnfSnapshotPkgId, vnfcInstanceId);
@@ -145,7 +154,10 @@ function pack(vnfm: Vnfm, input: Input, part: PackagePart): Step<Input> {
   };
 }
 
-/** 6.7.1 steps 6 and 7: the VNF snapshot package of the images and the files that describe them; it is durable after this. */
+/**
+ * 6.7.1 steps 6 and 7: the VNF snapshot package of the images and the files that describe them; it
+ * is durable after this.
+ */
 function compose(vnfm: Vnfm, input: Input): Step<Input> {
   const { vnfSnapshotPkgId: packageId } = input;
   return {
@@ -199,7 +211,10 @@ function compose(vnfm: Vnfm, input: Input): Step<Input> {
   };
 }
 
-/** The VNF snapshot package shares everything with the VNFC packages, so they go: nothing is left but the whole. */
+/**
+ * The VNF snapshot package shares everything with the VNFC packages, so they go: nothing is left
+ * but the whole.
+ */
 function clean(vnfm: Vnfm, input: Input): Step<Input> {
   return {
     name: 'clean up',

@@ -1,4 +1,7 @@
-/** Create VNF snapshot: GR NFV-TST 005 clause 6.5.1, by its step numbers, with 6.4.1 for each VNFC inside, in phases. */
+/**
+ * Create VNF snapshot: GR NFV-TST 005 clause 6.5.1, by its step numbers, with 6.4.1 for each VNFC
+ * inside, in phases.
+ */
 import {
   OperationState,
   OperationType,
@@ -36,7 +39,10 @@ export const createVnfSnapshotName = 'create-vnf-snapshot';
 
 type Item = PlanItem<CreateVnfSnapshotInput>;
 
-/** The procedure. Either there is a whole snapshot after it, or none; no component stays held, and the VNF hears of the end. */
+/**
+ * The procedure. Either there is a whole snapshot after it, or none; no component stays held, and
+ * the VNF hears of the end.
+ */
 export function createVnfSnapshot(vnfm: Vnfm): OperationDefinition<CreateVnfSnapshotInput> {
   return defineProcedure<CreateVnfSnapshotInput>({
     name: createVnfSnapshotName,

@@ -1,4 +1,7 @@
-/** Create VNFC snapshot in direct resource management mode: GR NFV-TST 005 clause 6.4.1, by its step numbers. */
+/**
+ * Create VNFC snapshot in direct resource management mode: GR NFV-TST 005 clause 6.4.1, by its step
+ * numbers.
+ */
 import { fromJson, type JsonObject, type JsonValue, toJson } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { ImageRole } from '../../../gen/nfv/common/v1/common_pb.js';
@@ -185,7 +188,9 @@ export function unquiesceStep<I extends JsonValue>(
   };
 }
 
-/** 6.4.1 step 21: the volumes were captured in the call of step 17; this claims their share of it. */
+/**
+ * 6.4.1 step 21: the volumes were captured in the call of step 17; this claims their share of it.
+ */
 export function volumesStep<I extends JsonValue>(vnfc: VnfcSnapshotPlan): Step<I> {
   const { vnfcInstanceId } = vnfc;
   return {

@@ -21,7 +21,10 @@ import { giveBack, type Use } from '../usage.ts';
 /** What every procedure is journaled with. */
 export type ProcedureInput = { uses: Use[] };
 
-/** A procedure: an operation of the engine that gives back what it used when it ends, whatever the end. */
+/**
+ * A procedure: an operation of the engine that gives back what it used when it ends, whatever the
+ * end.
+ */
 export type Procedure<Input extends JsonValue & ProcedureInput> = {
   name: string;
   operation: OperationType;
@@ -32,8 +35,9 @@ export type Procedure<Input extends JsonValue & ProcedureInput> = {
 };
 
 /**
- * Makes an operation of a procedure. Around each step there are failpoints "vnfm.<procedure>.<step>" and, when its effect
- * has happened and is not recorded yet, the same with ".done".
+ * Makes an operation of a procedure. Around each step there are failpoints
+ * "vnfm.<procedure>.<step>" and, when its effect has happened and is not recorded yet, the same
+ * with ".done".
  */
 export function defineProcedure<Input extends JsonValue & ProcedureInput>(
   procedure: Procedure<Input>,

@@ -1,4 +1,7 @@
-/** Delete VNF snapshot: ETSI GS NFV-SOL 003 clause 5.4.22; the data of each VNFC goes at the VIM (GR NFV-TST 005 5.1.3.7). */
+/**
+ * Delete VNF snapshot: ETSI GS NFV-SOL 003 clause 5.4.22; the data of each VNFC goes at the VIM (GR
+ * NFV-TST 005 5.1.3.7).
+ */
 import {
   OperationState,
   OperationType,
@@ -23,7 +26,10 @@ export type DeleteVnfSnapshotInput = {
   parts: { vnfcInstanceId: string; snapshotId: string; vim: string }[];
 };
 
-/** The procedure. What was begun is brought to its end: a snapshot of which parts are gone is of no use. */
+/**
+ * The procedure. What was begun is brought to its end: a snapshot of which parts are gone is of no
+ * use.
+ */
 export function deleteVnfSnapshot(vnfm: Vnfm): OperationDefinition<DeleteVnfSnapshotInput> {
   return defineProcedure<DeleteVnfSnapshotInput>({
     name: deleteVnfSnapshotName,

@@ -1,4 +1,7 @@
-/** Extract VNF snapshot package: GR NFV-TST 005 clause 6.7.2, by its step numbers, with 6.6.3 for each VNFC inside. */
+/**
+ * Extract VNF snapshot package: GR NFV-TST 005 clause 6.7.2, by its step numbers, with 6.6.3 for
+ * each VNFC inside.
+ */
 import { create } from '@bufbuild/protobuf';
 import {
   OperationState,
@@ -71,7 +74,10 @@ export function extractPackage(vnfm: Vnfm): OperationDefinition<Input> {
   });
 }
 
-/** 6.7.2 steps 4 and 5: reads the record of the snapshot and stores it; the VNFCs are known after this. */
+/**
+ * 6.7.2 steps 4 and 5: reads the record of the snapshot and stores it; the VNFCs are known after
+ * this.
+ */
 function download(vnfm: Vnfm): Step<Input> {
   return {
     name: 'download',
@@ -103,7 +109,10 @@ function download(vnfm: Vnfm): Step<Input> {
   };
 }
 
-/** 6.6.3 steps 4 and 5 (6.7.2 step 6): the VIM writes the captured state of one VNFC to a driver, as a snapshot. */
+/**
+ * 6.6.3 steps 4 and 5 (6.7.2 step 6): the VIM writes the captured state of one VNFC to a driver, as
+ * a snapshot.
+ */
 function extract(vnfm: Vnfm, part: Found['parts'][number]): Step<Input> {
   const { vnfcInstanceId, environment } = part;
   const idOf = (context: StepContext<Input>) =>

@@ -36,7 +36,9 @@ export function importPackage(vnfm: Vnfm): OperationDefinition<Input> {
   });
 }
 
-/** 6.7.4 step 4: the repository checks everything in the archive before it publishes the package. */
+/**
+ * 6.7.4 step 4: the repository checks everything in the archive before it publishes the package.
+ */
 function transfer(vnfm: Vnfm): Step<Input> {
   const { repository } = vnfm.peers;
   return {

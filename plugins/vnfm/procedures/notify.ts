@@ -54,8 +54,8 @@ export const reversion: Kind = {
 };
 
 /**
- * Tells the VNF that a snapshot or reversion is coming and waits for its answer. Whatever happens later, the VNF hears of
- * the end: when the operation is undone, the compensation tells it.
+ * Tells the VNF that a snapshot or reversion is coming and waits for its answer. Whatever happens
+ * later, the VNF hears of the end: when the operation is undone, the compensation tells it.
  */
 export function notifyStart<Input extends JsonValue>(
   vnfm: Vnfm,
@@ -130,7 +130,9 @@ async function askVnf(
   return { confirmed: false, reason: text, untilMs };
 }
 
-/** Tells the VNF of the end and waits for its answer; that it is silent changes nothing any more. */
+/**
+ * Tells the VNF of the end and waits for its answer; that it is silent changes nothing any more.
+ */
 export function notifyEnd<Input extends JsonValue>(
   vnfm: Vnfm,
   kind: Kind,
@@ -177,7 +179,10 @@ async function endOf(vnfm: Vnfm, kind: Kind, plan: NotificationPlan, operationId
   };
 }
 
-/** Before components are frozen or held: the VNF may have vetoed late, or may have gone on by itself. */
+/**
+ * Before components are frozen or held: the VNF may have vetoed late, or may have gone on by
+ * itself.
+ */
 export async function checkPromise(vnfm: Vnfm, context: StepContext): Promise<void> {
   const promised = context.outputIfDone<Promised>(startName);
   if (!promised) return;

@@ -7,7 +7,6 @@ import {
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
-import { failedPrecondition } from '../../../sdk/errors.ts';
 import {
   type OperationDefinition,
   parallel,
@@ -15,6 +14,7 @@ import {
   type StepContext,
 } from '../../../sdk/operations/engine.ts';
 import { forgetThaw } from '../late-thaw.ts';
+import { componentLost } from '../plan/situation.ts';
 import { changeRecord, vnfInstances } from '../records.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
@@ -84,7 +84,7 @@ function start(vnfm: Vnfm, vnfc: Input['vnfcs'][number]): Step<Input> {
         { signal: context.signal },
       );
       const compute = queryResult[0];
-      if (!compute) throw gone(vnfc.vnfcInstanceId, computeId);
+      if (!compute) throw componentLost(vnfc.vnfcInstanceId, computeId);
       const { STOPPED, FAILED, PAUSED } = ComputeState;
       if (compute.state === STOPPED || compute.state === FAILED) {
         await operate(vnfm, vnfc, ComputeOperation.START, context);
@@ -138,12 +138,4 @@ function header(name: string, { vnfcInstanceId }: Input['vnfcs'][number]) {
     deadlineMs: operateDeadlineMs,
     vnfcInstanceId,
   };
-}
-
-function gone(vnfc: string, computeId: string) {
-  return failedPrecondition(
-    'COMPONENT_LOST',
-    `the VIM does not know compute resource "${computeId}" of ${vnfc} any more; terminate the VNF and instantiate it again`,
-    { vnfc_instance_id: vnfc, compute_id: computeId },
-  );
 }

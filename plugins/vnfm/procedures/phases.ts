@@ -12,7 +12,9 @@ import {
 import type { VimClients } from '../peers.ts';
 import { callOf, stepRecord } from './define.ts';
 
-/** Letting go is worth more tries than anything else: a component that is not let go stands still. */
+/**
+ * Letting go is worth more tries than anything else: a component that is not let go stands still.
+ */
 export const letGoRetries = { attemptsMax: 5, delayMs: 100, delayMsMax: 1_000 };
 /** How long one call may take that only pauses, lets run, freezes or thaws, in milliseconds. */
 export const quickCallMs = 20_000;
@@ -25,8 +27,8 @@ export type LetGo = { atMs: number };
 type Target = { vnfcInstanceId: string; computeId: string };
 
 /**
- * The steps of one phase: with an order (Vnfsd.017, Vnfsd.018) one component after the other, else all together, so that
- * the first waits as little as possible for the last.
+ * The steps of one phase: with an order (Vnfsd.017, Vnfsd.018) one component after the other, else
+ * all together, so that the first waits as little as possible for the last.
  */
 export function phase<Input extends JsonValue, Item>(
   items: readonly Item[],
@@ -75,8 +77,8 @@ function leaseTimes(
 }
 
 /**
- * Lets a component run on. FAILED_PRECONDITION with reason LEASE_EXPIRED when the watchdog was first, so that what was
- * done under the hold belongs to no common moment.
+ * Lets a component run on. FAILED_PRECONDITION with reason LEASE_EXPIRED when the watchdog was
+ * first, so that what was done under the hold belongs to no common moment.
  */
 export async function release(
   vim: VimClients,
@@ -106,7 +108,9 @@ export async function letGo(vim: VimClients, target: Target, context: StepContex
   }
 }
 
-/** Thaws file systems. False when the watchdog was first. An empty lease thaws whatever is frozen. */
+/**
+ * Thaws file systems. False when the watchdog was first. An empty lease thaws whatever is frozen.
+ */
 export async function thaw(
   vim: VimClients,
   { computeId }: Target,

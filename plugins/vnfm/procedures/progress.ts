@@ -9,8 +9,8 @@ type ValueOf<E extends Event, Case> = Extract<E['event'], { case: Case }>['value
   keyof E['event']];
 
 /**
- * Passes the progress of a peer on to the watchers of the operation, and returns the last message. INTERNAL with reason
- * RESPONSE_INCOMPLETE when the stream ended without it.
+ * Passes the progress of a peer on to the watchers of the operation, and returns the last message.
+ * INTERNAL with reason RESPONSE_INCOMPLETE when the stream ended without it.
  */
 export async function relay<E extends Event, Case extends string>(
   events: AsyncIterable<E>,

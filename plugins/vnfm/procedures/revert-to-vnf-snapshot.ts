@@ -1,4 +1,7 @@
-/** Revert to VNF snapshot: GR NFV-TST 005 clause 6.5.2, by its step numbers, with 6.4.3 for each VNFC inside, in phases. */
+/**
+ * Revert to VNF snapshot: GR NFV-TST 005 clause 6.5.2, by its step numbers, with 6.4.3 for each
+ * VNFC inside, in phases.
+ */
 import {
   OperationState,
   OperationType,
@@ -50,7 +53,9 @@ export type RevertToVnfSnapshotInput = {
 
 type Input = RevertToVnfSnapshotInput;
 
-/** The procedure. After it either every component is at the snapshot, or all are where they were. */
+/**
+ * The procedure. After it either every component is at the snapshot, or all are where they were.
+ */
 export function revertToVnfSnapshot(vnfm: Vnfm): OperationDefinition<Input> {
   return defineProcedure<Input>({
     name: revertToVnfSnapshotName,
@@ -159,7 +164,10 @@ function check(vnfm: Vnfm, input: Input): Step<Input> {
   };
 }
 
-/** Not in the report: the VNF can tell by a new id that time went back. From here on there is no way back. */
+/**
+ * Not in the report: the VNF can tell by a new id that time went back. From here on there is no way
+ * back.
+ */
 function newGeneration(vnfm: Vnfm): Step<Input> {
   return {
     name: 'new generation',
@@ -175,7 +183,10 @@ function newGeneration(vnfm: Vnfm): Step<Input> {
   };
 }
 
-/** Components that are left held come back frozen; when the watchdog lets them run, somebody has to thaw them. */
+/**
+ * Components that are left held come back frozen; when the watchdog lets them run, somebody has to
+ * thaw them.
+ */
 async function thawLater(
   vnfm: Vnfm,
   tx: Transaction,

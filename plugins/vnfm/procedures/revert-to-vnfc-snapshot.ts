@@ -1,4 +1,7 @@
-/** Revert to VNFC snapshot in direct resource management mode: GR NFV-TST 005 clause 6.4.3, by its step numbers. */
+/**
+ * Revert to VNFC snapshot in direct resource management mode: GR NFV-TST 005 clause 6.4.3, by its
+ * step numbers.
+ */
 import type { JsonValue } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { ComputeOperation, StateAfterRevert } from '../../../gen/nfv/driver/v1/driver_pb.js';
@@ -34,7 +37,10 @@ export function stopStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcRevert
   };
 }
 
-/** 6.4.3 step 13: loads memory and disks; the component is held, or stopped when there is no memory to load. */
+/**
+ * 6.4.3 step 13: loads memory and disks; the component is held, or stopped when there is no memory
+ * to load.
+ */
 export function revertStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcRevertPlan): Step<I> {
   const { vnfcInstanceId, computeId, snapshotId, warm } = vnfc;
   const stateAfter = warm ? StateAfterRevert.HELD : StateAfterRevert.STOPPED;
@@ -95,7 +101,8 @@ export function releaseStep<I extends JsonValue>(
     ...header(`release ${vnfcInstanceId}`, '', vnfc),
     phase: 'release',
     retryable: letGoRetries,
-    // Without a safety snapshot what is loaded cannot go back: it runs when all are loaded, else it is stopped.
+    // Without a safety snapshot what is loaded cannot go back: it runs when all are loaded, else it
+    // is stopped.
     ...(work.withoutSafety && { always: true, releases: [reverted] }),
     run: async (context): Promise<LetGo | undefined> => {
       if (work.withoutSafety && !loaded(context)) {

@@ -5,7 +5,9 @@ import type { VimClients } from '../peers.ts';
 import type { Vnfm } from '../vnfm.ts';
 import { callOf } from './define.ts';
 
-/** Loading the memory of one component may take long, and those that are loaded wait for it, held. */
+/**
+ * Loading the memory of one component may take long, and those that are loaded wait for it, held.
+ */
 export const loadedHoldMs = 5 * 60_000;
 export const longCallMs = 10 * 60_000;
 
@@ -25,8 +27,9 @@ export type VnfcRevert = {
 
 export const guardName = 'guard';
 /**
- * After a crash nothing is known of what was held since: the step fails, and all go back to where they were. Steps after
- * the release do not look here, so that an operation whose components run already is brought to its end.
+ * After a crash nothing is known of what was held since: the step fails, and all go back to where
+ * they were. Steps after the release do not look here, so that an operation whose components run
+ * already is brought to its end.
  */
 export function checkGuard(work: VnfcRevert, context: StepContext): void {
   const guard = context.outputIfDone<{ epoch: string }>(guardName);

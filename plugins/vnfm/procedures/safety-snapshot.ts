@@ -1,4 +1,7 @@
-/** Not in the report: the present state is kept before a reversion, so that a failure can bring all components back to it. */
+/**
+ * Not in the report: the present state is kept before a reversion, so that a failure can bring all
+ * components back to it.
+ */
 import type { JsonValue } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { ComputeOperation, StateAfterRevert } from '../../../gen/nfv/driver/v1/driver_pb.js';
@@ -13,8 +16,9 @@ import { checkGuard, guardName, longCallMs, operate, type VnfcRevert } from './r
 const safetyName = (vnfc: string) => `safety ${vnfc}`;
 
 /**
- * From here on a failure brings all components back. The compensations run in reverse order: first every component that
- * was touched goes back to its safety snapshot, held; then all are released; then, here, the safety snapshots go.
+ * From here on a failure brings all components back. The compensations run in reverse order: first
+ * every component that was touched goes back to its safety snapshot, held; then all are released;
+ * then, here, the safety snapshots go.
  */
 export function guardStep<I extends JsonValue>(
   work: VnfcRevert,
@@ -48,7 +52,9 @@ export function holdPresentStep<I extends JsonValue>(
   };
 }
 
-/** Captures the present state of a component. Of one that does not run it is taken where possible. */
+/**
+ * Captures the present state of a component. Of one that does not run it is taken where possible.
+ */
 export function safetyStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcRevertPlan): Step<I> {
   const { vnfcInstanceId, computeId, running, safety } = vnfc;
   return {
@@ -111,7 +117,9 @@ export async function restorePresent(
   );
 }
 
-/** The VNF is at the snapshot and runs: what was kept of the state before is not needed any more. */
+/**
+ * The VNF is at the snapshot and runs: what was kept of the state before is not needed any more.
+ */
 export function deleteSafetyStep<I extends JsonValue>(
   work: VnfcRevert,
   vnfcs: readonly VnfcRevertPlan[],

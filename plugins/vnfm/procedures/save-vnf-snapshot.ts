@@ -42,8 +42,9 @@ export type CreateVnfSnapshotInput = {
 type Context = StepContext<CreateVnfSnapshotInput>;
 
 /**
- * 6.5.1 step 9 (and 6.4.1 step 25 of each VNFC): the VNF snapshot with its VNFD, its VnfInfo and its consistency record.
- * ABORTED with reason CONSISTENCY_NOT_REACHED when it was required and is not there.
+ * 6.5.1 step 9 (and 6.4.1 step 25 of each VNFC): the VNF snapshot with its VNFD, its VnfInfo and
+ * its consistency record. ABORTED with reason CONSISTENCY_NOT_REACHED when it was required and is
+ * not there.
  */
 export function saveSnapshot(vnfm: Vnfm): Step<CreateVnfSnapshotInput> {
   return {
@@ -76,7 +77,8 @@ async function assemble(vnfm: Vnfm, context: Context): Promise<VnfSnapshot> {
     input.vnfInstanceId,
     unknownVnf,
   );
-  // The descriptor is in the snapshot once, and the operation that is going on is no property of the VNF.
+  // The descriptor is in the snapshot once, and the operation that is going on is no property of
+  // the VNF.
   const vnfInstance = clone(VnfInstanceSchema, vnf);
   delete vnfInstance.vnfd;
   vnfInstance.operationInProgress = '';

@@ -28,7 +28,10 @@ export function idempotent<Desc extends DescMessage>(
   };
 }
 
-/** The operation that a request has started before, if it is a repeat. ALREADY_EXISTS, REQUEST_ID_REUSED. */
+/**
+ * The operation that a request has started before, if it is a repeat. ALREADY_EXISTS,
+ * REQUEST_ID_REUSED.
+ */
 export async function startedBefore(
   vnfm: VnfmServices,
   request: IdempotentRequest,
@@ -45,7 +48,10 @@ export type Start<Input extends ProcedureInput & JsonObject> = {
   vnfSnapshotPkgId?: string;
   request: IdempotentRequest;
   params: JsonObject;
-  /** Further conditions and records, in the transaction that accepts the operation and takes what it uses. */
+  /**
+   * Further conditions and records, in the transaction that accepts the operation and takes what it
+   * uses.
+   */
   record?: (tx: Transaction, operationId: string) => Promise<void>;
 };
 

@@ -13,8 +13,9 @@ import type { Vnfm } from '../vnfm.ts';
 const pageSize = 1000;
 
 /**
- * Snapshots with their availability as the VIM has it now (Vnfm.008). LOST when a driver does not have a part any more,
- * UNSPECIFIED ("unknown") when the VIM cannot be asked. What an operation is filling is shown without content.
+ * Snapshots with their availability as the VIM has it now (Vnfm.008). LOST when a driver does not
+ * have a part any more, UNSPECIFIED ("unknown") when the VIM cannot be asked. What an operation is
+ * filling is shown without content.
  */
 export async function withPresentAvailability(
   vnfm: Vnfm,
@@ -66,8 +67,8 @@ async function presentSnapshots(
 }
 
 /**
- * Packages with their state as the repository has it now (Vnfm.009). LOST when it does not list one any more, UNSPECIFIED
- * ("unknown") when it cannot be asked.
+ * Packages with their state as the repository has it now (Vnfm.009). LOST when it does not list one
+ * any more, UNSPECIFIED ("unknown") when it cannot be asked.
  */
 export async function withPresentState(
   vnfm: Vnfm,

@@ -2,8 +2,9 @@ import type { VnfInstance } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js
 import type { VnfmServices } from '../vnfm.ts';
 
 /**
- * Fills in where the components can be spoken to now: a start or a reversion may give them another channel, so the VIM is
- * asked. A VIM that does not answer leaves them empty: an old address could be somebody else's by now.
+ * Fills in where the components can be spoken to now: a start or a reversion may give them another
+ * channel, so the VIM is asked. A VIM that does not answer leaves them empty: an old address could
+ * be somebody else's by now.
  */
 export async function fillChannels(
   vnfm: VnfmServices,

@@ -10,7 +10,10 @@ import type { VnfmServices } from '../vnfm.ts';
 
 export const packageUse = (id: string, mode: Use['mode']): Use => ({ kind: 'package', id, mode });
 
-/** A package that is whole, and that no operation changes. FAILED_PRECONDITION with reason PACKAGE_STATE. */
+/**
+ * A package that is whole, and that no operation changes. FAILED_PRECONDITION with reason
+ * PACKAGE_STATE.
+ */
 export async function availablePackage(
   vnfm: VnfmServices,
   id: string,

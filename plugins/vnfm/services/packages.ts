@@ -159,7 +159,10 @@ async function extract(
   });
 }
 
-/** Where the extracted snapshot is to be held: at the VIM and the drivers of a VNF, when one is named. */
+/**
+ * Where the extracted snapshot is to be held: at the VIM and the drivers of a VNF, when one is
+ * named.
+ */
 async function placeOf(vnfm: VnfmServices, vnfInstanceId: string) {
   const environments: { [vnfc: string]: string } = {};
   if (vnfInstanceId === '') return { vim: vnfm.config.vim, environments };
@@ -171,7 +174,10 @@ async function placeOf(vnfm: VnfmServices, vnfInstanceId: string) {
   return { vim: info?.vimConnectionId || vnfm.config.vim, environments };
 }
 
-/** The package to share blocks with: the one that is named, else the newest of the same VNF instance. */
+/**
+ * The package to share blocks with: the one that is named, else the newest of the same VNF
+ * instance.
+ */
 async function parentOf(vnfm: VnfmServices, named: string, vnfInstanceId: string): Promise<string> {
   if (named !== '') return (await availablePackage(vnfm, named)).id;
   const all = await readAll(vnfm.store, vnfPackages);

@@ -159,7 +159,10 @@ async function revert(
 
 export const snapshotUse = (id: string, mode: Use['mode']): Use => ({ kind: 'snapshot', id, mode });
 
-/** Moves a snapshot from one state to the next, in the transaction that accepts the operation which needs it. */
+/**
+ * Moves a snapshot from one state to the next, in the transaction that accepts the operation which
+ * needs it.
+ */
 export async function mark(
   tx: Transaction,
   id: string,

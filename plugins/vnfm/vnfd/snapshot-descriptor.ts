@@ -15,7 +15,10 @@ import { duplicates, unresolved } from './names.ts';
 export const prepareTimeoutMsDefault = 10_000;
 /** How long guests may stay held, in milliseconds, when the descriptor does not say. */
 export const holdDeadlineMsDefault = 30_000;
-/** Drivers keep holds of at most 10 minutes; what is added for the freeze around the hold has to fit too. */
+/**
+ * Drivers keep holds of at most 10 minutes; what is added for the freeze around the hold has to fit
+ * too.
+ */
 export const holdDeadlineMsMax = 9 * 60_000;
 export const prepareTimeoutMsMax = 10 * 60_000;
 

@@ -4,9 +4,9 @@ import { componentViolations } from './components.ts';
 import { snapshotDescriptorViolations } from './snapshot-descriptor.ts';
 
 /**
- * What is wrong with a descriptor beyond the rules of its single fields: references that lead nowhere, names given twice,
- * sizes that are missing, orders that do not fit. Paths are those of the JSON form, for example
- * "vdu[1].virtualStorageDesc[0]". Empty when it is sound.
+ * What is wrong with a descriptor beyond the rules of its single fields: references that lead
+ * nowhere, names given twice, sizes that are missing, orders that do not fit. Paths are those of
+ * the JSON form, for example "vdu[1].virtualStorageDesc[0]". Empty when it is sound.
  */
 export function vnfdViolations(vnfd: Vnfd): FieldViolation[] {
   return [...componentViolations(vnfd), ...snapshotDescriptorViolations(vnfd)];

@@ -1,4 +1,7 @@
-/** A VNFM in a process that can be killed at a failpoint, with surroundings in this process that outlive it. */
+/**
+ * A VNFM in a process that can be killed at a failpoint, with surroundings in this process that
+ * outlive it.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';

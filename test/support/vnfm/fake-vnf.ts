@@ -45,7 +45,8 @@ export async function watchAsVnf(
       });
     }
   };
-  // A stream that ends because the test or the VNFM ends is no failure; what was heard is what tests look at.
+  // A stream that ends because the test or the VNFM ends is no failure; what was heard is what
+  // tests look at.
   const running = watch().catch(() => {});
   t.teardown(async () => {
     stop.abort();

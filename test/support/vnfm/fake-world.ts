@@ -1,4 +1,7 @@
-/** An infrastructure in memory that survives the VNFM: guests with memory and disks, holds with a watchdog, snapshots. */
+/**
+ * An infrastructure in memory that survives the VNFM: guests with memory and disks, holds with a
+ * watchdog, snapshots.
+ */
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs, timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { LeaseSchema } from '../../../gen/nfv/common/v1/common_pb.js';
@@ -24,7 +27,9 @@ export type Guest = {
   /** What the guest knows. */
   memory: number;
   freeze?: Lease | undefined;
-  /** File systems are frozen; true without a lease after loading memory that was captured frozen. */
+  /**
+   * File systems are frozen; true without a lease after loading memory that was captured frozen.
+   */
   quiesced: boolean;
   hold?: Lease | undefined;
   /** How often it was let run, by whom: for "never both held and forgotten". */
@@ -51,7 +56,10 @@ export class FakeWorld {
   #leases = 0;
   missing = new Map<CapabilityName, string>();
 
-  /** Runs before each call of a method (of one resource, when an id is given); what it throws is the call's error. */
+  /**
+   * Runs before each call of a method (of one resource, when an id is given); what it throws is the
+   * call's error.
+   */
   before(method: string, id: string, hook: Hook): void {
     this.#hooks.push({ method, id, hook });
   }

@@ -6,7 +6,10 @@ import { consistencyOf, type VnfcObservation } from '../../../plugins/vnfm/consi
 
 const { CRASH, FILE_SYSTEM, VNF_CONFIRMED } = ConsistencyLevel;
 
-/** A component that was frozen at 0, held from 10, captured from 20 to 30, released at 40, thawed at 50. */
+/**
+ * A component that was frozen at 0, held from 10, captured from 20 to 30, released at 40, thawed at
+ * 50.
+ */
 function observed(name: string, changes: Partial<VnfcObservation> = {}): VnfcObservation {
   return {
     vnfcInstanceId: name,
