@@ -64,6 +64,7 @@ export function reportError(thrown: unknown, json: boolean): number {
   const internal = !(thrown instanceof RpcError) && error.reason === 'INTERNAL';
   process.stderr.write(`mano: ${error.message} [${error.reason}]\n`);
   for (const { field, description } of error.violations) {
+    if (error.message.includes(description)) continue;
     process.stderr.write(`  ${field}: ${description}\n`);
   }
   if (internal) process.stderr.write(`${(thrown as Error)?.stack ?? String(thrown)}\n`);

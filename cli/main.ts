@@ -10,6 +10,7 @@ import { snapshotCommand } from './commands/snapshot.ts';
 import { storeCommands } from './commands/store.ts';
 import { vnfCommand } from './commands/vnf.ts';
 import { exitCode } from './exit-codes.ts';
+import { printJson } from './output.ts';
 
 const exitCodesText = `
 Exit codes: 0 done; 1 an operation failed or a check found damage; 2 wrong usage or input; 3 not found;
@@ -21,15 +22,19 @@ function makeProgram(): Command {
     .description('consistent snapshots of running virtualised network functions')
     .version('0.1.0')
     .addHelpText('after', exitCodesText)
+    .showHelpAfterError('(add --help to see what is possible)')
     .exitOverride();
+  program.commandsGroup('Start here:');
   demoCommand(program);
   setupCommand(program);
   serveCommand(program);
+  program.commandsGroup('With a running Micromano (--data or --connect says which):');
   vnfCommand(program);
   snapshotCommand(program);
   packageCommand(program);
   operationCommand(program);
   pluginCommand(program);
+  program.commandsGroup('On disk images and a repository of your own, without a server:');
   storeCommands(program);
   return program;
 }
@@ -46,5 +51,9 @@ try {
   // commander has printed what was wrong; --help and --version are no errors.
   if (thrown instanceof CommanderError) {
     process.exitCode = thrown.exitCode === 0 ? exitCode.ok : exitCode.usage;
+    if (thrown.exitCode !== 0 && process.argv.includes('--json')) {
+      const message = thrown.message.replace(/^error: /, '');
+      printJson({ error: { reason: 'USAGE', message, metadata: {}, violations: [] } });
+    }
   } else process.exitCode = reportError(thrown, process.argv.includes('--json'));
 }

@@ -9,15 +9,15 @@ import type { OperationOccurrenceService } from '../gen/nfv/operation/v1/operati
 import type { Client } from '../sdk/client.ts';
 import { Code, isRpcError } from '../sdk/errors.ts';
 import { exitCode } from './exit-codes.ts';
-import { messageJson, printJson } from './output.ts';
+import { formatBytes, messageJson, printJson } from './output.ts';
 import { ProgressLine } from './progress.ts';
 import { sequenceLines, stepLine } from './steps.ts';
 
 type Operations = Client<typeof OperationOccurrenceService>;
 
-/** How often a broken watch is opened again before its failure is reported. */
-const watchAttemptsMax = 20;
-const watchPauseMs = 500;
+/** How long a watch that broke is opened again before its failure is reported. */
+const reconnectMsMax = 60_000;
+const reconnectPauseMs = 500;
 
 export type FollowOptions = { json: boolean; wait: boolean };
 
@@ -31,7 +31,8 @@ export async function follow(
   onChange: (occurrence: LifecycleOperationOccurrence) => void,
 ): Promise<LifecycleOperationOccurrence> {
   let last: LifecycleOperationOccurrence | undefined;
-  for (let attempt = 1; ; attempt++) {
+  let heardMs = performance.now();
+  for (;;) {
     try {
       const request = {
         lifecycleOperationOccurrenceId: id,
@@ -40,7 +41,7 @@ export async function follow(
       for await (const { occurrence } of operations.watchLifecycleOperationOccurrence(request)) {
         if (!occurrence) continue;
         last = occurrence;
-        attempt = 1;
+        heardMs = performance.now();
         onChange(occurrence);
       }
       if (last && isSettled(last.operationState)) return last;
@@ -48,9 +49,9 @@ export async function follow(
       const again = [Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED].some((code) =>
         isRpcError(thrown, code),
       );
-      if (!again || attempt >= watchAttemptsMax) throw thrown;
+      if (!again || performance.now() - heardMs > reconnectMsMax) throw thrown;
     }
-    await new Promise((resolve) => setTimeout(resolve, watchPauseMs));
+    await new Promise((resolve) => setTimeout(resolve, reconnectPauseMs));
   }
 }
 
@@ -80,18 +81,33 @@ export async function reportOperation(
     return exitCode.ok;
   }
   const line = new ProgressLine(process.stderr.isTTY === true && !options.json);
+  const onInterrupt = () => leave(id, line);
+  process.once('SIGINT', onInterrupt);
   const shown = new Set<number>();
   const last = await follow(operations, id, (occurrence) => {
     if (options.json) return;
     showSteps(occurrence, shown, line);
+  }).finally(() => {
+    process.off('SIGINT', onInterrupt);
+    line.clear();
   });
-  line.clear();
+  const isDone = last.operationState === OperationState.COMPLETED;
+  if (!isDone) process.stderr.write(`mano: ${outcomeText(last)}\n`);
+  else if (!options.json) process.stdout.write(`${outcomeText(last)}\n`);
   if (options.json) {
     printJson({ ...extra, operation: messageJson(LifecycleOperationOccurrenceSchema, last) });
-  } else {
-    process.stdout.write(`${outcomeText(last)}\n`);
   }
-  return last.operationState === OperationState.COMPLETED ? exitCode.ok : exitCode.failed;
+  return isDone ? exitCode.ok : exitCode.failed;
+}
+
+/** Who interrupts a command stops waiting; the operation is the server's and goes on. */
+function leave(id: string, line: ProgressLine): void {
+  line.clear();
+  process.stderr.write(
+    `mano: not waiting any more; operation ${id} goes on.\n` +
+      `Follow it: mano operation watch ${id}; stop and undo it: mano operation cancel ${id}\n`,
+  );
+  process.exit(exitCode.interrupted);
 }
 
 function showSteps(
@@ -116,17 +132,26 @@ function amountOf(running: OperationStep[]) {
   return {
     doneBytes: progress.reduce((sum, item) => sum + Number(item.doneBytes), 0),
     totalBytes: totals.every((total) => total > 0) ? totals.reduce((a, b) => a + b, 0) : undefined,
-    activity: running.map((step) => step.progress?.activity || step.name).join(', '),
+    activity: running.map(activityOf).join(', '),
   };
+}
+
+function activityOf({ name, progress }: OperationStep): string {
+  return progress?.activity ? `${name}: ${progress.activity}` : name;
 }
 
 function outcomeText(occurrence: LifecycleOperationOccurrence): string {
   const name = OperationState[occurrence.operationState];
-  const result = Object.entries(occurrence.result).map(([key, value]) => `${key} ${value}`);
+  const result = Object.entries(occurrence.result).map(resultText);
   const { error } = occurrence;
   const why = error ? `: ${error.reason}: ${error.detail}` : '';
   const warnings = occurrence.warnings.map((text) => `\nwarning: ${text}`).join('');
   return `operation ${occurrence.id} ${name}${why}${result.length ? ` (${result.join(', ')})` : ''}${warnings}`;
+}
+
+/** "packageBytes 1234" becomes "packageBytes 1.21 KiB". */
+function resultText([key, value]: [string, string]): string {
+  return `${key} ${/bytes$/i.test(key) && /^\d+$/.test(value) ? formatBytes(BigInt(value)) : value}`;
 }
 
 /** Prints a whole occurrence for people. */

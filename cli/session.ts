@@ -1,12 +1,20 @@
 import { readFileSync } from 'node:fs';
-import { isAbsolute, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { DescService } from '@bufbuild/protobuf';
 import { type Client, createClient } from '../sdk/client.ts';
 import { invalidArgument } from '../sdk/errors.ts';
-import { type GrpcChannel, openChannel } from '../sdk/transport/grpc-channel.ts';
+import {
+  type ChannelOptions,
+  type GrpcChannel,
+  openChannel,
+} from '../sdk/transport/grpc-channel.ts';
 import { type ConnectOptions, defaultDataFolder } from './connection.ts';
+import { awaitServer, gated } from './ready.ts';
 
-/** Clients of one command. Each role has a channel of its own: a local socket, or a certificate, is one role. */
+/**
+ * Clients of one command. Each role has a channel of its own: a local socket, or a certificate, is
+ * one role.
+ */
 export class Session {
   private readonly options: ConnectOptions;
   private readonly channels = new Map<string, GrpcChannel>();
@@ -15,44 +23,49 @@ export class Session {
     this.options = options;
   }
 
-  /** A client that calls as `role`. */
+  /** A client that calls as `role`. Its first calls wait for a server that is starting. */
   client<S extends DescService>(service: S, role: string): Client<S> {
+    const { address, tls } = this.address(role);
     let channel = this.channels.get(role);
     if (!channel) {
-      channel = openChannel(this.address(role));
+      channel = openChannel({ address, ...(tls && { tls }) });
       this.channels.set(role, channel);
     }
-    return createClient(service, channel);
+    const transport = channel;
+    const ready = () => awaitServer(transport, address.replace(/^unix:/, ''));
+    return gated(service, createClient(service, transport), ready);
   }
 
   close(): void {
     for (const channel of this.channels.values()) channel.close();
   }
 
-  private address(role: string) {
-    const connect = this.options.connect ?? process.env.MANO_CONNECT;
-    if (connect && !this.options.data) {
-      const certs = this.options.certs ?? process.env.MANO_CERTS;
-      if (!certs) {
-        throw invalidArgument(
-          'CERTS_MISSING',
-          '--connect needs --certs: a TCP port always has TLS',
-        );
-      }
-      return { address: connect, tls: loadCertificates(certs, role) };
+  /** What is said on the command line goes before the environment. */
+  private address(role: string): ChannelOptions {
+    const { data, connect, certs } = this.options;
+    if (data && connect) {
+      throw invalidArgument('USAGE', '--data and --connect exclude each other');
     }
-    const data = this.options.data ?? process.env.MANO_DATA ?? defaultDataFolder;
-    const socket = join(isAbsolute(data) ? data : resolve(data), 'run', `${role}.sock`);
-    return { address: `unix:${socket}` };
+    const address = connect ?? (data ? undefined : process.env.MANO_CONNECT);
+    if (address) return { address, tls: certificatesOf(certs ?? process.env.MANO_CERTS, role) };
+    const folder = data ?? process.env.MANO_DATA ?? defaultDataFolder;
+    return { address: `unix:${join(resolve(folder), 'run', `${role}.sock`)}` };
   }
 }
 
-function loadCertificates(folder: string, role: string) {
+function certificatesOf(folder: string | undefined, role: string) {
+  if (!folder) {
+    const text = '--connect needs --certs (or MANO_CERTS): a TCP port always has TLS';
+    throw invalidArgument('CERTS_MISSING', text);
+  }
   const read = (name: string) => {
     try {
       return readFileSync(join(folder, name), 'utf8');
     } catch (thrown) {
-      const text = `${join(folder, name)} cannot be read: ${(thrown as Error).message}`;
+      const { code } = thrown as NodeJS.ErrnoException;
+      const text =
+        `${join(folder, name)} cannot be read (${code}): --certs must name a folder with ` +
+        `ca.pem, clients/${role}.pem and clients/${role}-key.pem, as the server makes in DATA/pki`;
       throw invalidArgument('CERTS_MISSING', text, { file: join(folder, name) });
     }
   };

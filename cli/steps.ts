@@ -6,6 +6,10 @@ import {
 } from '../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { formatDuration } from './output.ts';
 
+/** Column widths: the longest pair of blocks is "vnfm → repository". */
+const whoColumns = 17;
+const nameColumns = 34;
+
 /** How long a step took, in milliseconds; undefined while it runs. */
 export function stepMs(step: OperationStep): number | undefined {
   if (!step.startTime || !step.endTime) return undefined;
@@ -24,7 +28,8 @@ export function stepLine(step: OperationStep): string {
   const took = ms === undefined ? '' : formatDuration(ms);
   const note = step.error ? `FAILED ${step.error.reason}: ${step.error.detail}` : step.note;
   const name = `${stateMark(step.state)} ${step.name}`;
-  return `  ${clauseText(step).padEnd(11)} ${who.padEnd(16)} ${name.padEnd(34)} ${took.padStart(9)}  ${note}`.trimEnd();
+  const call = `${clauseText(step).padEnd(11)} ${who.padEnd(whoColumns)}`;
+  return `  ${call} ${name.padEnd(nameColumns)} ${took.padStart(9)}  ${note}`.trimEnd();
 }
 
 /** The sequence of calls of a whole operation. */

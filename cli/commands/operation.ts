@@ -1,5 +1,7 @@
+import { timestampDate, timestampMs } from '@bufbuild/protobuf/wkt';
 import type { Command } from 'commander';
 import {
+  type LifecycleOperationOccurrence,
   LifecycleOperationOccurrenceSchema,
   OperationState,
   OperationType,
@@ -10,7 +12,7 @@ import {
 } from '../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
 import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
 import { printOccurrence, reportOperation } from '../occurrence.ts';
-import { messageJson, printJson, printTable } from '../output.ts';
+import { formatDuration, messageJson, printJson, printTable } from '../output.ts';
 import type { Session } from '../session.ts';
 
 type WaitOptions = CommonOptions & { wait: boolean };
@@ -40,12 +42,14 @@ export function operationCommand(program: Command): void {
           return printJson({ operations: list });
         }
         printTable(
-          ['ID', 'OPERATION', 'STATE', 'VNF'],
+          ['ID', 'OPERATION', 'STATE', 'VNF', 'STARTED', 'TOOK'],
           occurrences.map((item) => [
             item.id,
             OperationType[item.operation],
             OperationState[item.operationState],
             item.vnfInstanceId,
+            item.startTime ? timestampDate(item.startTime).toISOString() : '',
+            took(item),
           ]),
         );
       }),
@@ -90,6 +94,10 @@ export function operationCommand(program: Command): void {
       cancelMode: options.force ? CancelMode.FORCEFUL : CancelMode.GRACEFUL,
     }),
   ).option('--force', 'interrupt the running step');
+}
+
+function took({ startTime, endTime }: LifecycleOperationOccurrence): string {
+  return startTime && endTime ? formatDuration(timestampMs(endTime) - timestampMs(startTime)) : '';
 }
 
 type SteeringOptions = WaitOptions & { force?: boolean };

@@ -9,17 +9,39 @@ import {
   type VnfSnapshotPkgInfo,
   VnfSnapshotPkgInfoSchema,
 } from '../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
-import { invalidArgument, notFound } from '../../sdk/errors.ts';
+import { invalidArgument } from '../../sdk/errors.ts';
 import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
+import { findOne, type Kind } from '../find.ts';
 import { reportOperation } from '../occurrence.ts';
 import { formatBytes, messageJson, printFields, printJson, printTable } from '../output.ts';
 import type { Session } from '../session.ts';
+import { snapshotId } from './snapshot.ts';
+import { findVnf } from './vnf.ts';
 
 type WaitOptions = CommonOptions & { wait: boolean };
 
 /** Packages are managed as the OSS/BSS does it: through the NFVO, on Os-Ma-nfvo. */
 function packages(session: Session) {
   return session.client(VnfSnapshotPackageService, 'oss');
+}
+
+const packageKind: Kind = {
+  name: 'package',
+  nameAttribute: 'name',
+  unknown: 'PACKAGE_UNKNOWN',
+  list: 'mano package list',
+};
+
+/** Finds a package by its id or its name. */
+function findPackage(session: Session, idOrName: string): Promise<VnfSnapshotPkgInfo> {
+  return findOne(packageKind, idOrName, async (filter) => {
+    const request = { filter, allFields: true };
+    return (await packages(session).queryVnfSnapshotPackageInfo(request)).vnfSnapshotPkgInfos;
+  });
+}
+
+async function packageId(session: Session, idOrName: string): Promise<string> {
+  return (await findPackage(session, idOrName)).id;
 }
 
 function report(
@@ -48,9 +70,9 @@ function createAndExtract(group: Command): void {
       clientAction<WaitOptions & { name?: string; parent?: string }>(
         async (session, options, snapshot) => {
           const started = await packages(session).createVnfSnapshotPackage({
-            vnfSnapshotInfoId: snapshot!,
+            vnfSnapshotInfoId: await snapshotId(session, snapshot!),
             name: options.name ?? '',
-            parentPkgId: options.parent ?? '',
+            parentPkgId: options.parent ? await packageId(session, options.parent) : '',
           });
           const { lifecycleOperationOccurrenceId: operation, vnfSnapshotPkgId } = started;
           if (!options.json) process.stdout.write(`package ${vnfSnapshotPkgId}\n`);
@@ -65,8 +87,8 @@ function createAndExtract(group: Command): void {
     .action(
       clientAction<WaitOptions & { vnf?: string }>(async (session, options, id) => {
         const started = await packages(session).extractVnfSnapshotPackage({
-          vnfSnapshotPkgId: id!,
-          vnfInstanceId: options.vnf ?? '',
+          vnfSnapshotPkgId: await packageId(session, id!),
+          vnfInstanceId: options.vnf ? (await findVnf(session, options.vnf)).id : '',
         });
         const { lifecycleOperationOccurrenceId: operation, vnfSnapshotInfoId } = started;
         if (!options.json) process.stdout.write(`snapshot ${vnfSnapshotInfoId}\n`);
@@ -78,7 +100,8 @@ function createAndExtract(group: Command): void {
     .description('delete a package; other packages are not touched')
     .action(
       clientAction<WaitOptions>(async (session, options, id) => {
-        const started = await packages(session).deleteVnfSnapshotPackage({ vnfSnapshotPkgId: id! });
+        const vnfSnapshotPkgId = await packageId(session, id!);
+        const started = await packages(session).deleteVnfSnapshotPackage({ vnfSnapshotPkgId });
         return report(session, started.lifecycleOperationOccurrenceId, options);
       }),
     );
@@ -93,7 +116,7 @@ function exportAndImport(group: Command): void {
       clientAction<WaitOptions & { diskFormat: string; prove?: boolean }>(
         async (session, options, id, archive) => {
           const started = await packages(session).exportVnfSnapshotPackage({
-            vnfSnapshotPkgId: id!,
+            vnfSnapshotPkgId: await packageId(session, id!),
             location: resolve(archive!),
             diskFormat: diskFormat(options.diskFormat),
             prove: options.prove === true,
@@ -156,15 +179,7 @@ function readCommands(group: Command): void {
     .description('show one package and what each of its images cost')
     .action(
       clientAction(async (session, options, id) => {
-        const { vnfSnapshotPkgInfos } = await packages(session).queryVnfSnapshotPackageInfo({
-          filter: `(eq,id,'${id!.replaceAll("'", "''")}')`,
-          allFields: true,
-        });
-        const found = vnfSnapshotPkgInfos[0];
-        if (!found) {
-          const text = `there is no package "${id}"; see: mano package list`;
-          throw notFound('PACKAGE_UNKNOWN', text, { package: id! });
-        }
+        const found = await findPackage(session, id!);
         if (options.json) {
           return printJson({ package: messageJson(VnfSnapshotPkgInfoSchema, found) });
         }

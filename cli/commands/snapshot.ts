@@ -7,8 +7,9 @@ import {
   VnfSnapshotInfoSchema,
 } from '../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { ConsistencyPolicy, SnapshotType } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
-import { invalidArgument, notFound } from '../../sdk/errors.ts';
+import { invalidArgument } from '../../sdk/errors.ts';
 import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
+import { findOne, type Kind } from '../find.ts';
 import { reportOperation } from '../occurrence.ts';
 import { enumName, messageJson, printFields, printJson, printTable } from '../output.ts';
 import type { Session } from '../session.ts';
@@ -40,7 +41,11 @@ function createCommand(snapshot: Command): void {
     .option('--name <name>', 'a name for people')
     .option('--warm', 'disks, memory and device state')
     .option('--cold', 'disks only')
-    .option('--consistency <policy>', 'required, preferred or none')
+    .option(
+      '--consistency <policy>',
+      'required: the VNF itself prepares, or nothing is taken (the default unless its descriptor says ' +
+        'otherwise); preferred: the best that can be reached; none: one component after the other',
+    )
     .option('--vnfc <ids...>', 'only these VNFC instances')
     .action(
       clientAction<CreateOptions>(async (session, options, idOrName) => {
@@ -80,11 +85,11 @@ function revertCommand(snapshot: Command): void {
     .option('--skip-safety-snapshot', 'do not take a safety snapshot first')
     .action(
       clientAction<WaitOptions & { skipSafetySnapshot?: boolean }>(
-        async (session, options, idOrName, snapshotId) => {
+        async (session, options, idOrName, snapshot) => {
           const { id } = await findVnf(session, idOrName!);
           const started = await lifeCycle(session).revertToVnfSnapshot({
             vnfInstanceId: id,
-            vnfSnapshotInfoId: snapshotId!,
+            vnfSnapshotInfoId: await snapshotId(session, snapshot!),
             skipSafetySnapshot: options.skipSafetySnapshot === true,
           });
           return reportOperation(operations(session), started.lifecycleOperationOccurrenceId, {
@@ -137,15 +142,25 @@ function readCommands(snapshot: Command): void {
     );
 }
 
-/** Reads one snapshot by its id. */
-export async function findSnapshot(session: Session, id: string): Promise<VnfSnapshotInfo> {
-  const { vnfSnapshotInfos } = await lifeCycle(session).queryVnfSnapshotInfo({
-    filter: `(eq,id,'${id.replaceAll("'", "''")}')`,
-    allFields: true,
+const snapshotKind: Kind = {
+  name: 'VNF snapshot',
+  nameAttribute: 'vnfSnapshot/name',
+  unknown: 'SNAPSHOT_UNKNOWN',
+  list: 'mano snapshot list',
+};
+
+/** Finds a VNF snapshot by its id or its name. */
+export function findSnapshot(session: Session, idOrName: string): Promise<VnfSnapshotInfo> {
+  return findOne(snapshotKind, idOrName, async (filter) => {
+    const request = { filter, allFields: true };
+    return (await lifeCycle(session).queryVnfSnapshotInfo(request)).vnfSnapshotInfos;
   });
-  if (vnfSnapshotInfos[0]) return vnfSnapshotInfos[0];
-  const text = `there is no VNF snapshot "${id}"; see: mano snapshot list`;
-  throw notFound('SNAPSHOT_UNKNOWN', text, { snapshot: id });
+}
+
+/** The id of a VNF snapshot. What looks like one is not asked for: who only knows ids needs no right to list. */
+export async function snapshotId(session: Session, idOrName: string): Promise<string> {
+  if (/^snap-[a-z0-9]{8}$/.test(idOrName)) return idOrName;
+  return (await findSnapshot(session, idOrName)).id;
 }
 
 function showSnapshot(info: VnfSnapshotInfo): void {
@@ -192,9 +207,9 @@ function changeCommands(snapshot: Command): void {
     .option('--set <key=value...>', 'pairs to set; an empty value removes the key')
     .action(
       clientAction<CommonOptions & { name?: string; set?: string[] }>(
-        async (session, options, id) => {
+        async (session, options, idOrName) => {
           const { vnfSnapshotInfo } = await lifeCycle(session).updateVnfSnapshotInfo({
-            vnfSnapshotInfoId: id!,
+            vnfSnapshotInfoId: await snapshotId(session, idOrName!),
             ...(options.name !== undefined && { name: options.name }),
             userDefinedData: parsePairs(options.set ?? []),
           });
@@ -208,8 +223,9 @@ function changeCommands(snapshot: Command): void {
   asOperation(snapshot.command('delete <snapshot>'))
     .description('delete a VNF snapshot and its data; packages of it stay')
     .action(
-      clientAction<WaitOptions>(async (session, options, id) => {
-        const started = await lifeCycle(session).deleteVnfSnapshotInfo({ vnfSnapshotInfoId: id! });
+      clientAction<WaitOptions>(async (session, options, idOrName) => {
+        const id = await snapshotId(session, idOrName!);
+        const started = await lifeCycle(session).deleteVnfSnapshotInfo({ vnfSnapshotInfoId: id });
         if (started.lifecycleOperationOccurrenceId === '') {
           if (options.json) printJson({ deleted: id });
           return;

@@ -11,6 +11,7 @@ import { StopType, VnfLcmService } from '../../gen/nfv/vnf_lcm/v1/vnf_lcm_servic
 import { type Vnfd, VnfdSchema } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { invalidArgument, notFound } from '../../sdk/errors.ts';
 import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
+import { findOne, type Kind } from '../find.ts';
 import { reportOperation } from '../occurrence.ts';
 import { enumName, messageJson, printFields, printJson, printTable } from '../output.ts';
 import type { Session } from '../session.ts';
@@ -29,25 +30,29 @@ export function readVnfd(path: string): Vnfd {
   try {
     text = readFileSync(path, 'utf8');
   } catch (thrown) {
-    throw notFound('FILE_UNREADABLE', `${path}: ${(thrown as Error).message}`, { file: path });
+    const { code } = thrown as NodeJS.ErrnoException;
+    throw notFound('FILE_UNREADABLE', `${path} cannot be read (${code})`, { file: path });
   }
   try {
     return fromJsonString(VnfdSchema, text);
   } catch (thrown) {
-    const why = (thrown as Error).message;
+    const why = (thrown as Error).message.replace(/^cannot decode message \S+ from JSON: /, '');
     throw invalidArgument('VNFD_INVALID', `${path}: ${why}`, { file: path });
   }
 }
 
+const vnfKind: Kind = {
+  name: 'VNF instance',
+  nameAttribute: 'vnf_instance_name',
+  unknown: 'VNF_UNKNOWN',
+  list: 'mano vnf list',
+};
+
 /** Finds a VNF instance by its id or its name. */
-export async function findVnf(session: Session, idOrName: string): Promise<VnfInstance> {
-  for (const attribute of ['id', 'vnf_instance_name']) {
-    const filter = `(eq,${attribute},'${idOrName.replaceAll("'", "''")}')`;
-    const { vnfInstances } = await lifeCycle(session).queryVnf({ filter, allFields: true });
-    if (vnfInstances.length === 1) return vnfInstances[0]!;
-  }
-  const text = `there is no VNF instance with the id or name "${idOrName}"; see: mano vnf list`;
-  throw notFound('VNF_UNKNOWN', text, { vnf: idOrName });
+export function findVnf(session: Session, idOrName: string): Promise<VnfInstance> {
+  return findOne(vnfKind, idOrName, async (filter) => {
+    return (await lifeCycle(session).queryVnf({ filter, allFields: true })).vnfInstances;
+  });
 }
 
 export function vnfCommand(program: Command): void {
