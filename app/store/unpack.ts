@@ -9,9 +9,10 @@ import type {
 } from '../../plugins/repository/store/store.ts';
 import { unpackImage } from '../../plugins/repository/store/unpack.ts';
 import { writeLz4Frame } from '../../plugins/repository/targets/lz4-frame.ts';
+import { targetError } from '../../plugins/repository/targets/new-file.ts';
 import { createQcow2 } from '../../plugins/repository/targets/qcow2.ts';
 import { createRaw } from '../../plugins/repository/targets/raw.ts';
-import { invalidArgument } from '../../sdk/errors.ts';
+import { failedPrecondition, invalidArgument } from '../../sdk/errors.ts';
 import { withStore } from './with-store.ts';
 
 export const unpackFormats = ['raw', 'qcow2', 'raw.lz4'] as const;
@@ -54,7 +55,7 @@ export async function unpackFiles(
       const images: UnpackFilesResult['images'] = [];
       for (const record of chosen(reader, options.images)) {
         const path = join(options.to, fileName(record.name, format));
-        await mkdir(dirname(path), { recursive: true });
+        await makeFolder(dirname(path));
         const result = await unpackOne(reader.image(record.name), path, format, options);
         images.push({ ...result, path });
       }
@@ -64,6 +65,17 @@ export async function unpackFiles(
       await reader.close();
     }
   });
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EEXIST' && code !== 'ENOTDIR') throw targetError(path, error);
+    const text = `${path} cannot be a folder: a part of this path is a file`;
+    throw failedPrecondition('TARGET_FOLDER_MISSING', text, { path });
+  }
 }
 
 async function unpackOne(
@@ -110,6 +122,9 @@ function chosen(reader: PackageReader, names?: readonly string[]): ImageRecord[]
 /** The file name for an image in a format: `disk.raw` → `disk.raw.lz4`, `disk` → `disk.qcow2`. */
 export function fileName(image: string, format: UnpackFormat): string {
   if (format === 'qcow2') return image.endsWith('.qcow2') ? image : `${image}.qcow2`;
-  if (format === 'raw.lz4') return image.endsWith('.raw') ? `${image}.lz4` : `${image}.raw.lz4`;
+  if (format === 'raw.lz4') {
+    if (image.endsWith('.raw.lz4')) return image;
+    return image.endsWith('.raw') ? `${image}.lz4` : `${image}.raw.lz4`;
+  }
   return image;
 }

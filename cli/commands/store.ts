@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { UnpackFormat } from '../../app/store/unpack.ts';
 import { localAction } from '../action.ts';
 import { exitCode } from '../exit-codes.ts';
@@ -15,6 +15,13 @@ export function storeCommands(program: Command): void {
   readCommands(program);
   careCommands(program);
   archiveCommands(program);
+}
+
+/** The same formats as in app/store/unpack.ts, which is loaded when used. */
+const formats: readonly UnpackFormat[] = ['raw', 'qcow2', 'raw.lz4'];
+
+function format(description: string): Option {
+  return new Option('--format <format>', description).choices(formats);
 }
 
 function onStore(command: Command): Command {
@@ -52,7 +59,7 @@ type PackOptions = StoreOptions & {
   samples?: number;
   id?: string;
   name?: string;
-  format?: 'raw' | 'qcow2' | 'raw.lz4';
+  format?: UnpackFormat;
   compress: boolean;
 };
 
@@ -64,7 +71,7 @@ function packCommand(program: Command): void {
     .option('--samples <count>', 'blocks called clean that are checked, default 64', count)
     .option('--id <package>', 'the id of the new package; a repeat with the same content succeeds')
     .option('--name <name>', 'a name for people')
-    .option('--format <format>', 'raw, qcow2 or raw.lz4; without it the first bytes decide')
+    .addOption(format('format of all images; without it the first bytes of each decide'))
     .option('--no-compress', 'store blocks as they are')
     .action(
       localAction<PackOptions>(async (options, images) => {
@@ -110,7 +117,7 @@ function unpackCommand(program: Command): void {
   onStore(program.command('unpack <package>'))
     .description('write the images of a package to files; every block is verified on the way')
     .requiredOption('--to <dir>', 'folder to write to; existing files are not overwritten')
-    .option('--format <format>', 'raw, qcow2 or raw.lz4', 'raw')
+    .addOption(format('format of the files').default('raw'))
     .option('--image <names...>', 'only these images')
     .action(
       localAction<StoreOptions & { to: string; format: UnpackFormat; image?: string[] }>(
@@ -246,7 +253,13 @@ function archiveCommands(program: Command): void {
           const { exportFromStore } = await import('../../app/store/archive.ts');
           const path = resolve(archive as string);
           const result = await withLine((onProgress) =>
-            exportFromStore(id as string, path, { store, qcow2, prove, onProgress }),
+            exportFromStore(id as string, path, {
+              store,
+              qcow2,
+              prove,
+              onProgress,
+              signal: interrupts(),
+            }),
           );
           if (json) printJson(result);
           else process.stdout.write(`${result.path} ${formatBytes(result.sizeBytes)}\n`);
@@ -260,7 +273,9 @@ function archiveCommands(program: Command): void {
       localAction<StoreOptions>(async ({ store, json }, archive) => {
         const { importIntoStore } = await import('../../app/store/archive.ts');
         const path = resolve(archive as string);
-        const result = await withLine((onProgress) => importIntoStore(path, { store, onProgress }));
+        const result = await withLine((onProgress) =>
+          importIntoStore(path, { store, onProgress, signal: interrupts() }),
+        );
         if (json) printJson(result);
         else process.stdout.write(`package ${result.package}\n`);
       }),

@@ -33,7 +33,8 @@ export async function archiveReader(
     images: manifest.images.map(archiveImage),
     files: files.map(({ path, bytes }) => ({ path, sizeBytes: bytes.length })),
     readFile: async (path) => bytesOf.get(path)!,
-    storedBlocks: (name) => reader.image(name).storedBlocks(),
+    // Checked against their ids: an archive must not carry on what the store has lost.
+    storedBlocks: (name) => reader.image(name).checkedBlocks(),
   };
 }
 

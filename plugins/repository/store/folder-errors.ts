@@ -34,6 +34,10 @@ export function toStoreError(error: unknown, path: string, bytes = 0): RpcError 
     const text = `${path}: ${code}: the store needs a file system with hard links and fsync`;
     return failedPrecondition('STORE_UNSUPPORTED', text, { path, code });
   }
+  if (code === 'ENOTDIR') {
+    const text = `${path}: a part of this path is a file: name the folder of a repository`;
+    return failedPrecondition('NOT_A_REPOSITORY', text, { path, code });
+  }
   return unavailable('STORE_IO_FAILED', `${path}: ${(error as Error).message}`, { path, code });
 }
 

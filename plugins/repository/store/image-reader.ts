@@ -196,8 +196,11 @@ export class ImageReader {
     if (!(error instanceof CoreError)) return error;
     const isDamage = error instanceof BlockError || error.reason === 'SHORT_READ';
     if (!isDamage) return ioError(error, this.record.name);
-    const index = error instanceof BlockError ? error.blockIndex : 0;
-    return this.damaged((run.first + index) * blockSize, error.message);
+    if (error instanceof BlockError) {
+      return this.damaged((run.first + error.blockIndex) * blockSize, error.message);
+    }
+    const problem = `the segment that holds it or a block after it is cut short: ${error.message}`;
+    return this.damaged(run.first * blockSize, problem);
   }
 
   private located(error: unknown, offset: number): unknown {
