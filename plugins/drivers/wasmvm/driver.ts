@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Code, isRpcError } from '../../../sdk/errors.ts';
 import type { PluginContext } from '../../../sdk/plugin.ts';
 import { openSqliteStore } from '../../../sdk/records/sqlite-store.ts';
 import { parseConfig } from './config.ts';
@@ -24,6 +25,8 @@ export type DriverContext = Pick<
   'instanceId' | 'dataFolder' | 'config' | 'clock' | 'random' | 'logger'
 >;
 
+/** After this time without a loss of the machine room counting begins anew, in milliseconds. */
+const calmMs = 600_000;
 const powerFailure = 'started again as after a power failure';
 
 /**
@@ -33,7 +36,9 @@ const powerFailure = 'started again as after a power failure';
 export class Driver {
   readonly core: Core;
   readonly openings: Openings;
+  /** How often in a row, and when last, the machine room was lost without anybody to blame. */
   #blameless = 0;
+  #lostMs = 0;
 
   private constructor(core: Core, openings: Openings) {
     this.core = core;
@@ -140,6 +145,8 @@ export class Driver {
       await writePower(core, computeId, 'on', `${powerFailure}: ${reason}`);
     } catch (error) {
       core.logger.error('a guest did not start again', { computeId, error });
+      // The room was lost once more: whoever replaces it starts the guest.
+      if (isRpcError(error, Code.UNAVAILABLE)) return;
       await writePower(core, computeId, 'failed', `it did not start again after ${reason}`);
     }
     core.watchers.notify(computeId);
@@ -163,7 +170,10 @@ export class Driver {
     const culprit = core.guestNumbers.computeOf(guestNumber);
     core.logger.error('the machine room was lost', { reason, culprit: culprit ?? 'nobody' });
     for (const { id } of core.inventory.computes.values()) core.outcomes.forget(id);
-    this.#blameless = culprit === undefined ? this.#blameless + 1 : 0;
+    const now = core.clock.monotonicMs();
+    if (culprit !== undefined || now - this.#lostMs > calmMs) this.#blameless = 0;
+    if (culprit === undefined) this.#blameless++;
+    this.#lostMs = now;
     if (culprit !== undefined) {
       this.#end(culprit, 'failed', `it computed too long in one tick: ${reason}`);
     } else if (this.#blameless > blamelessRestartsMax) {

@@ -25,6 +25,13 @@ type Pending = {
   timer: NodeJS.Timeout;
 };
 
+const restartMsMin = 100;
+const restartMsMax = 10_000;
+
+function restartMs(failedStarts: number): number {
+  return Math.min(restartMsMax, restartMsMin * 2 ** (failedStarts - 1));
+}
+
 /** How long a new thread may take to its first beat, in milliseconds. */
 const bootMsMax = 60_000;
 
@@ -36,11 +43,14 @@ export class MachineRoom {
   readonly #options: MachineRoomOptions;
   readonly #pending = new Map<number, Pending>();
   readonly #watch: NodeJS.Timeout;
-  #worker: Worker;
+  /** Absent for a moment when the thread before it did not get to its first beat. */
+  #worker: Worker | undefined;
   #heart: Heart;
   #ids = 0;
   #lastBeats = 0;
   #staleMs = 0;
+  #failedStarts = 0;
+  #restart: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(options: MachineRoomOptions) {
@@ -62,6 +72,8 @@ export class MachineRoom {
       const text = `over ${roomCommandsMax} commands wait for the machine room; retry later`;
       return Promise.reject(resourceExhausted('TOO_MANY_CALLS', text));
     }
+    const worker = this.#worker;
+    if (!worker) return Promise.reject(unavailable('ROOM_LOST', 'the machine room starts; retry'));
     const id = ++this.#ids;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -70,15 +82,16 @@ export class MachineRoom {
       }, roomAnswerMsMax + extraMs);
       this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject, timer });
       const message: ToRoom = { id, name, input };
-      this.#worker.postMessage(message, transfer);
+      worker.postMessage(message, transfer);
     });
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#watch);
+    clearTimeout(this.#restart);
     this.#failAll(unavailable('DRIVER_STOPPED', 'the driver stops'));
-    await this.#worker.terminate();
+    await this.#worker?.terminate();
   }
 
   #open(): [Worker, Heart] {
@@ -123,6 +136,7 @@ export class MachineRoom {
    * either.
    */
   #look(): void {
+    if (!this.#worker) return;
     const { beats } = this.#heart;
     this.#staleMs = beats === this.#lastBeats ? this.#staleMs + watchMs : 0;
     this.#lastBeats = beats;
@@ -133,13 +147,20 @@ export class MachineRoom {
 
   #lose(worker: Worker, reason: string): void {
     if (this.#closed || worker !== this.#worker) return;
-    const guestNumber = this.#heart.guestNumber;
+    const { guestNumber, beats } = this.#heart;
     worker.removeAllListeners('message');
     // It may not come to an end by itself: its thread is interrupted, and nobody waits for it.
     worker.terminate().catch((error) => this.#options.logger.error('terminate', { error }));
-    [this.#worker, this.#heart] = this.#open();
+    this.#worker = undefined;
     this.#failAll(unavailable('ROOM_LOST', `${reason}; its guests were cut off; retry`));
-    this.#options.onLost(guestNumber, reason);
+    const reopen = () => {
+      [this.#worker, this.#heart] = this.#open();
+      this.#options.onLost(guestNumber, reason);
+    };
+    this.#failedStarts = beats === 0 ? this.#failedStarts + 1 : 0;
+    if (this.#failedStarts === 0) reopen();
+    // What keeps it from starting will keep the next one too for a while.
+    else this.#restart = setTimeout(reopen, restartMs(this.#failedStarts));
   }
 
   #failAll(error: RpcError): void {
