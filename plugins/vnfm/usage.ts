@@ -83,5 +83,5 @@ function inUse(use: Use, users: Users, operation: string) {
   const read = use.kind === 'snapshot' && users.exclusive === '';
   const reason = read ? 'SNAPSHOT_IN_USE' : 'OPERATION_IN_PROGRESS';
   const text = `operation ${operation} is going on with ${use.kind} "${use.id}"; wait for it, or cancel it`;
-  return failedPrecondition(reason, text, { operation, [use.kind]: use.id });
+  return failedPrecondition(reason, text, { operation_id: operation, [use.kind]: use.id });
 }

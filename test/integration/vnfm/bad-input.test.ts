@@ -121,7 +121,7 @@ test('VNFM: two lifecycle operations at once are refused with the id of the firs
     code: FAILED_PRECONDITION,
     reason: 'OPERATION_IN_PROGRESS',
   });
-  t.is(error.metadata.operation, first.lifecycleOperationOccurrenceId);
+  t.is(error.metadata.operation_id, first.lifecycleOperationOccurrenceId);
   await completed(rig, first.lifecycleOperationOccurrenceId);
   const third = await rig.lcm.terminateVnf({ vnfInstanceId });
   await completed(rig, third.lifecycleOperationOccurrenceId);

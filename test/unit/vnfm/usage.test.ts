@@ -29,7 +29,7 @@ test('acquire: several may read, nobody may write meanwhile', async (t) => {
     code: Code.FAILED_PRECONDITION,
     reason: 'SNAPSHOT_IN_USE',
   });
-  t.is(error.metadata.operation, 'one');
+  t.is(error.metadata.operation_id, 'one');
   await back('one', reading);
   await throwsRpc(t, take('three', alone), {
     code: Code.FAILED_PRECONDITION,
