@@ -1,6 +1,7 @@
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
+import type { SiteConfiguration } from '../../../app/configuration.ts';
 import { Lab } from '../../../app/demo/lab.ts';
 import { Site } from '../../../app/demo/site.ts';
 import type { VnfAgent } from '../../../app/demo/vnf-agent.ts';
@@ -27,19 +28,25 @@ export class SystemRig {
   /** Where archives are written and read. */
   readonly archives: string;
   private readonly hitsFile: string;
+  private readonly configuration: SiteConfiguration;
   private running: { site: Site; lab: Lab; agent?: VnfAgent } | undefined;
   private vnfInstanceId = '';
 
-  private constructor(driver: string, root: string) {
+  private constructor(driver: string, root: string, configuration: Partial<SiteConfiguration>) {
     this.driver = driver;
+    this.configuration = { version: 1, drivers: [driver], ...configuration };
     this.folder = join(root, 'site');
     this.archives = join(root, 'archives');
     this.hitsFile = join(root, 'hits');
   }
 
   /** A started site without a VNF. */
-  static async open(t: ExecutionContext, driver: string): Promise<SystemRig> {
-    const rig = new SystemRig(driver, await tempFolder(t));
+  static async open(
+    t: ExecutionContext,
+    driver: string,
+    configuration: Partial<SiteConfiguration> = {},
+  ): Promise<SystemRig> {
+    const rig = new SystemRig(driver, await tempFolder(t), configuration);
     await mkdir(rig.archives);
     t.teardown(() => rig.kill());
     await rig.start();
@@ -71,9 +78,8 @@ export class SystemRig {
   /** Starts the site. It counts failpoints from its start, and dies where `failpoints` says. */
   async start(failpoints = ''): Promise<void> {
     await rm(this.hitsFile, { force: true });
-    const configuration = { version: 1 as const, drivers: [this.driver] };
     const environment = { NFV_FAILPOINTS: failpoints, NFV_FAILPOINTS_LOG: this.hitsFile };
-    const site = await Site.start('A', this.folder, configuration, environment);
+    const site = await Site.start('A', this.folder, this.configuration, environment);
     const lab = new Lab(site, nothing);
     this.running = { site, lab };
     if (this.vnfInstanceId !== '') this.running.agent = await lab.agent(await this.vnf());
@@ -115,6 +121,12 @@ export class SystemRig {
 
   vnf(): Promise<VnfInstance> {
     return this.lab.vnf(this.vnfInstanceId);
+  }
+
+  /** All operations, newest first. */
+  operations() {
+    const client = this.site.client(OperationOccurrenceService, 'em');
+    return client.listLifecycleOperationOccurrences({});
   }
 
   /** Follows an operation to its end, whatever that is. */

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdir, open, readdir } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
-import { skipUnless } from '../../../support/require-tool.ts';
+import test from 'ava';
+import { smallFileSystem } from '../../../support/small-file-system.ts';
 import {
   blockSize,
   MemorySource,
@@ -14,28 +14,6 @@ import {
   throwsReason,
   unpackBytes,
 } from '../../../unit/repository/store/support.ts';
-
-/** A file system of that size, or undefined where mounting is not allowed. */
-async function smallFileSystem(
-  t: ExecutionContext,
-  sizeBytes: number,
-): Promise<string | undefined> {
-  if (!skipUnless(t, 'mount', 'umount')) return undefined;
-  const folder = join(await temporaryFolder(t), 'small');
-  await mkdir(folder);
-  const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${sizeBytes}`, 'tmpfs', folder]);
-  if (mount.status !== 0) {
-    const text = `skipped: ${t.title}: may not mount: ${mount.stderr}`;
-    if (process.env.CI === 'true') t.fail(text);
-    else {
-      t.log(text);
-      t.pass(text);
-    }
-    return undefined;
-  }
-  t.teardown(() => execFileSync('umount', [folder]));
-  return folder;
-}
 
 test('store: without space a pack is STORE_FULL and leaves nothing behind', async (t) => {
   const folder = await smallFileSystem(t, 4.5 * 1024 * 1024);
