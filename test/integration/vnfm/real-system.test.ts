@@ -7,22 +7,25 @@ import type { VnfAgent } from '../../../app/demo/vnf-agent.ts';
 import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { OperationOccurrenceService } from '../../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
 import { eventually } from '../../support/eventually.ts';
+import { skipUnless } from '../../support/require-tool.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { finished } from '../../support/vnfm/rig.ts';
+import { buildGuestImage, tools } from '../drivers/qemu/lab.ts';
 
 /** How long traffic may take on a busy machine, in milliseconds. */
 const trafficMs = 60_000;
 
 /** A whole system with the embedded driver and the demo VNF under traffic. */
-async function runningLab(t: ExecutionContext, failpoints: string) {
+async function runningLab(t: ExecutionContext, driver: string, failpoints: string) {
   const folder = await tempFolder(t);
-  const configuration = { version: 1 as const, drivers: ['wasmvm'] };
+  const configuration = { version: 1 as const, drivers: [driver] };
   const environment = { NFV_FAILPOINTS: failpoints };
   const site = await Site.start('test', join(folder, 's'), configuration, environment);
   t.teardown(() => site.stop());
   const lab = new Lab(site, () => {});
-  t.teardown(() => lab.stopAgents());
-  const vnf = await lab.instantiate('wasmvm', false);
+  // Real machines live on without their manager: they are ended before it is.
+  t.teardown(() => lab.clean());
+  const vnf = await lab.instantiate(driver, false);
   const agent = await lab.agent(vnf);
   const operations = site.client(OperationOccurrenceService, 'em');
   return { lab, vnfInstanceId: vnf.id, agent, operations };
@@ -40,32 +43,44 @@ function reaches(agent: VnfAgent, number: number): Promise<unknown> {
   );
 }
 
-test('VNFM with real guests: a reversion that fails when all are loaded leaves the VNF going on from where it was', async (t) => {
-  const point = 'vnfm.revert-to-vnf-snapshot.release gateway-0';
-  const { lab, vnfInstanceId, agent, operations } = await runningLab(
-    t,
-    `${point}=1*error(planned)`,
-  );
-  await reaches(agent, 5);
-  const taken = await lab.lcm.createVnfSnapshot({ vnfInstanceId });
-  await lab.follow(taken.lifecycleOperationOccurrenceId);
-  const atSnapshot = components(agent.handled[0]!.states).gateway.counter;
-  await reaches(agent, atSnapshot + 10);
-  const before = await counter(agent);
+const failing = test.macro({
+  title: (_given, driver: string) =>
+    `VNFM with ${driver} guests: a reversion that fails when all are loaded leaves the VNF going on`,
+  exec: async (t, driver: string) => {
+    if (driver === 'qemu') {
+      if (!skipUnless(t, ...tools)) return;
+      buildGuestImage();
+    }
+    const point = 'vnfm.revert-to-vnf-snapshot.release gateway-0';
+    const { lab, vnfInstanceId, agent, operations } = await runningLab(
+      t,
+      driver,
+      `${point}=1*error(planned)`,
+    );
+    await reaches(agent, 5);
+    const taken = await lab.lcm.createVnfSnapshot({ vnfInstanceId });
+    await lab.follow(taken.lifecycleOperationOccurrenceId);
+    const atSnapshot = components(agent.handled[0]!.states).gateway.counter;
+    await reaches(agent, atSnapshot + 10);
+    const before = await counter(agent);
 
-  const { vnfSnapshotInfoId } = taken;
-  const failing = await lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId });
-  const end = await finished({ operations }, failing.lifecycleOperationOccurrenceId);
-  t.is(end.operationState, OperationState.ROLLED_BACK, end.error?.detail);
-  t.is(end.error?.reason, 'FAILPOINT');
-  t.true((await counter(agent)) >= before, 'no number was given back');
-  await agent.askAll('resume');
-  await reaches(agent, before + 5);
+    const { vnfSnapshotInfoId } = taken;
+    const doomed = await lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId });
+    const end = await finished({ operations }, doomed.lifecycleOperationOccurrenceId);
+    t.is(end.operationState, OperationState.ROLLED_BACK, end.error?.detail);
+    t.is(end.error?.reason, 'FAILPOINT');
+    t.true((await counter(agent)) >= before, 'no number was given back');
+    await agent.askAll('resume');
+    await reaches(agent, before + 5);
 
-  const reverted = await lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId });
-  await lab.follow(reverted.lifecycleOperationOccurrenceId);
-  const states = agent.handled.at(-1)!.states;
-  t.is(components(states).gateway.counter, atSnapshot, 'the VNF goes on from the snapshot');
-  t.is(broken(states), undefined);
-  await reaches(agent, atSnapshot + 5);
+    const reverted = await lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId });
+    await lab.follow(reverted.lifecycleOperationOccurrenceId);
+    const states = agent.handled.at(-1)!.states;
+    t.is(components(states).gateway.counter, atSnapshot, 'the VNF goes on from the snapshot');
+    t.is(broken(states), undefined);
+    await reaches(agent, atSnapshot + 5);
+  },
 });
+
+test.serial(failing, 'wasmvm');
+test.serial(failing, 'qemu');
