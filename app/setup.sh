@@ -29,9 +29,12 @@ PATH="$root/node_modules/.bin:$PATH"
 wanted=$(digest proto buf.gen.yaml buf.yaml)
 if [ ! -d gen ] || stale gen "$wanted"; then
   echo "mano: generating code from the protos" >&2
+  # Aside first, because a command that runs now may still load the code of before.
+  rm -rf build/generated
+  buf generate -o build/generated
+  buf build -o build/generated/gen/descriptors.binpb
   rm -rf gen
-  buf generate
-  buf build -o gen/descriptors.binpb
+  mv build/generated/gen gen
   done_with gen "$wanted"
 fi
 for source in wasm/assembly plugins/drivers/wasmvm/guests; do
