@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { invalidArgument, notFound } from '../sdk/errors.ts';
+import { checkOutsidePlugins, type OutsidePlugin } from './outside-plugins.ts';
 
 /** The settings of a site; each plugin checks its own part. */
 export type SiteConfiguration = {
@@ -14,9 +15,11 @@ export type SiteConfiguration = {
   qemu?: Record<string, unknown>;
   /** Drivers to start; absent: wasmvm, and qemu where it is installed. */
   drivers?: string[];
+  /** Plugins in processes of their own, for example a driver in another language. */
+  plugins?: OutsidePlugin[];
 };
 
-const known = ['version', 'nfvo', 'vnfm', 'repository', 'wasmvm', 'qemu', 'drivers'];
+const known = ['version', 'nfvo', 'vnfm', 'repository', 'wasmvm', 'qemu', 'drivers', 'plugins'];
 /** Drivers that come with the project. */
 export const driverKinds: readonly string[] = ['wasmvm', 'qemu'];
 
@@ -42,6 +45,9 @@ export async function readConfiguration(path: string | undefined): Promise<SiteC
   const { drivers } = configuration;
   if (drivers !== undefined && !isDriverList(drivers)) {
     throw invalid(path, 'drivers', `must be a list of some of ${driverKinds.join(', ')}`);
+  }
+  if (configuration.plugins !== undefined) {
+    checkOutsidePlugins(configuration.plugins, (field, why) => invalid(path, field, why));
   }
   return configuration;
 }

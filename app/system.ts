@@ -15,11 +15,14 @@ import type { Plugin } from '../sdk/plugin.ts';
 import { systemClock } from '../sdk/ports/clock.ts';
 import type { Logger } from '../sdk/ports/logger.ts';
 import type { SiteConfiguration } from './configuration.ts';
+import { type OutsidePlugin, tlsOf } from './outside-plugins.ts';
 
 /** The roles of clients, which get a socket and a certificate each. */
 export const clientRoles = ['operator', 'em', 'oss', 'vnf'] as const;
 /** Signs exported archives. */
 const signerRole = 'repository';
+/** The role of drivers. */
+const driverRole = 'nfvi';
 
 export type SystemOptions = {
   /** Holds everything: state, packages, sockets, certificates. */
@@ -51,6 +54,9 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   for (const driver of drivers) {
     await kernel.add(driverPlugins[driver]!, { config: driverConfig(configuration, driver) });
   }
+  const outside = configuration.plugins ?? [];
+  for (const plugin of outside) await addOutside(kernel, plugin);
+  const outsideDrivers = outside.filter(({ role }) => role === driverRole);
   const signer = await ca.client(signerRole);
   await kernel.add(repositoryPlugin, {
     config: {
@@ -59,11 +65,19 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       authorities: [signer.ca],
     },
   });
-  await kernel.add(vimPlugin, { config: { drivers, repository: 'repository' } });
+  const instances = [...drivers, ...outsideDrivers.map(({ instanceId }) => instanceId)];
+  await kernel.add(vimPlugin, { config: { drivers: instances, repository: 'repository' } });
   await kernel.add(vnfmPlugin, { config: vnfmConfig(configuration) });
   await kernel.add(nfvoPlugin, { config: { vnfm: 'vnfm', vim: 'vim', ...configuration.nfvo } });
   await kernel.start();
   return { kernel, ca, drivers };
+}
+
+async function addOutside(kernel: Kernel, plugin: OutsidePlugin): Promise<void> {
+  const { instanceId, role, command, config, address } = plugin;
+  if (command) return kernel.launch({ instanceId, role, command, config });
+  const tls = await tlsOf(plugin);
+  return kernel.attach({ instanceId, role, address: address!, ...(tls && { tls }) });
 }
 
 const driverPlugins: Record<string, Plugin> = { wasmvm: wasmvmPlugin, qemu: qemuPlugin };

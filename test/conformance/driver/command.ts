@@ -8,6 +8,8 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createFileRegistry, fromBinary } from '@bufbuild/protobuf';
+import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { createKernel, type Kernel } from '../../../kernel/kernel.ts';
 import { PluginState } from '../../../kernel/registry.ts';
 import { createLogger } from '../../../sdk/ports/logger.ts';
@@ -26,6 +28,11 @@ const restartsInARowMax = 1000;
 async function readGuests(path: string): Promise<Guests> {
   const text = await readFile(path, 'utf8');
   return JSON.parse(text, (key, value) => (key === 'sizeBytes' ? BigInt(value) : value));
+}
+
+async function readDescriptors() {
+  const bytes = await readFile(join(import.meta.dirname, '../../../gen/descriptors.binpb'));
+  return createFileRegistry(fromBinary(FileDescriptorSetSchema, bytes));
 }
 
 async function untilReady(kernel: Kernel, hasRestarted: () => Promise<boolean>): Promise<void> {
@@ -48,6 +55,7 @@ async function main(guestsFile: string, command: string[]): Promise<number> {
     dataFolder: join(folder, 'data'),
     runFolder: join(folder, 'run'),
     limits: { restartsInARowMax },
+    descriptors: await readDescriptors(),
     logger: createLogger({ level: 'error' }),
   });
   // The shell says under which number it runs, then becomes the driver.
@@ -87,4 +95,8 @@ if (!guestsFile || command.length === 0) {
   console.error('usage: npm run conformance -- GUESTS.json PROGRAM [ARGUMENT…]');
   process.exit(2);
 }
-process.exit(await main(guestsFile, command));
+const code = await main(guestsFile, command).catch((error: Error) => {
+  console.error(error.message);
+  return 1;
+});
+process.exit(code);
