@@ -10,8 +10,14 @@ import {
   InstantiationState,
   VnfState,
 } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
-import { type OperationDefinition, parallel, type Step } from '../../../sdk/operations/engine.ts';
+import {
+  type OperationDefinition,
+  parallel,
+  type Step,
+  type StepContext,
+} from '../../../sdk/operations/engine.ts';
 import { beginGeneration } from '../generation.ts';
+import type { VimClients } from '../peers.ts';
 import type {
   InstantiationPlan,
   NetworkResource,
@@ -21,7 +27,7 @@ import { changeRecord, vnfInstances } from '../records.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
 import { callOf, defineProcedure } from './define.ts';
-import { grantStep } from './grant.ts';
+import { type Granted, grantStep } from './grant.ts';
 
 export const instantiateVnfName = 'instantiate-vnf';
 /** Volumes may be copied from images, and guests may boot slowly on an emulated processor. */
@@ -44,13 +50,13 @@ export function instantiateVnf(vnfm: Vnfm): OperationDefinition<Input> {
     name: instantiateVnfName,
     operation: OperationType.INSTANTIATE,
     onFailure: 'rollback',
-    plan: ({ plan, vim, leaveStopped }) => {
+    plan: ({ plan, leaveStopped }) => {
       const { networks, vnfcs } = plan;
       const groups = [
-        networks.map((network) => [allocateNetwork(vnfm, vim, network)]),
-        vnfcs.map((vnfc) => vnfc.volumes.map((volume) => allocateVolume(vnfm, vim, vnfc, volume))),
-        vnfcs.map((vnfc) => [allocateCompute(vnfm, vim, vnfc)]),
-        leaveStopped ? [] : vnfcs.map((vnfc) => [startCompute(vnfm, vim, vnfc)]),
+        networks.map((network) => [allocateNetwork(vnfm, network)]),
+        vnfcs.map((vnfc) => vnfc.volumes.map((volume) => allocateVolume(vnfm, vnfc, volume))),
+        vnfcs.map((vnfc) => [allocateCompute(vnfm, vnfc)]),
+        leaveStopped ? [] : vnfcs.map((vnfc) => [startCompute(vnfm, vnfc)]),
       ];
       return [
         grantStep(vnfm, { clause: 'Micromano', clauseStep: '' }, grantRequest),
@@ -71,19 +77,23 @@ export function instantiateVnf(vnfm: Vnfm): OperationDefinition<Input> {
   });
 }
 
-function allocateNetwork(vnfm: Vnfm, vim: string, network: NetworkResource): Step<Input> {
+/** The VIM that the grant names, else the one that is configured. */
+function placed(vnfm: Vnfm, context: StepContext<Input>): VimClients {
+  return vnfm.peers.vim(context.output<Granted>('grant').vimConnectionId || context.input.vim);
+}
+
+function allocateNetwork(vnfm: Vnfm, network: NetworkResource): Step<Input> {
   const { networkId: networkResourceId, environment: virtualisationEnvironment } = network;
-  const client = vnfm.peers.vim(vim).network;
   return {
     ...header(`network ${network.linkId}`),
     run: async (context) => {
-      await client.allocateVirtualisedNetworkResource(
+      await placed(vnfm, context).network.allocateVirtualisedNetworkResource(
         { networkResourceId, virtualisationEnvironment, call: callOf(context) },
         { signal: context.signal, deadlineMs: allocateDeadlineMs },
       );
     },
     compensate: async (context) => {
-      await client.terminateVirtualisedNetworkResource(
+      await placed(vnfm, context).network.terminateVirtualisedNetworkResource(
         { networkResourceId, call: callOf(context, 'undo') },
         { signal: context.signal },
       );
@@ -93,16 +103,14 @@ function allocateNetwork(vnfm: Vnfm, vim: string, network: NetworkResource): Ste
 
 function allocateVolume(
   vnfm: Vnfm,
-  vim: string,
   vnfc: VnfcResources,
   volume: VnfcResources['volumes'][number],
 ): Step<Input> {
   const { storageId, image } = volume;
-  const client = vnfm.peers.vim(vim).storage;
   return {
     ...header(`volume ${vnfc.vnfcInstanceId}/${volume.name}`, vnfc),
     run: async (context) => {
-      await client.allocateVirtualisedStorageResource(
+      await placed(vnfm, context).storage.allocateVirtualisedStorageResource(
         {
           storageId,
           image,
@@ -114,7 +122,7 @@ function allocateVolume(
       );
     },
     compensate: async (context) => {
-      await client.terminateVirtualisedStorageResource(
+      await placed(vnfm, context).storage.terminateVirtualisedStorageResource(
         { storageId, call: callOf(context, 'undo') },
         { signal: context.signal },
       );
@@ -122,9 +130,8 @@ function allocateVolume(
   };
 }
 
-function allocateCompute(vnfm: Vnfm, vim: string, vnfc: VnfcResources): Step<Input> {
+function allocateCompute(vnfm: Vnfm, vnfc: VnfcResources): Step<Input> {
   const { computeId, environment, image, virtualCpus, memoryMib, guestParameters } = vnfc;
-  const client = vnfm.peers.vim(vim).compute;
   const volumes = vnfc.volumes.map(({ storageId: volumeId, name, boot }) => ({
     volumeId,
     name,
@@ -141,14 +148,17 @@ function allocateCompute(vnfm: Vnfm, vim: string, vnfc: VnfcResources): Step<Inp
   return {
     ...header(computeStepName(vnfc), vnfc),
     run: async (context) => {
-      const { computeData } = await client.allocateVirtualisedComputeResource(
+      const { computeData } = await placed(
+        vnfm,
+        context,
+      ).compute.allocateVirtualisedComputeResource(
         { computeId, virtualisationEnvironment: environment, spec, call: callOf(context) },
         { signal: context.signal, deadlineMs: allocateDeadlineMs },
       );
       return { vnfChannel: computeData?.vnfChannel ?? '' };
     },
     compensate: async (context) => {
-      await client.terminateVirtualisedComputeResource(
+      await placed(vnfm, context).compute.terminateVirtualisedComputeResource(
         { computeId, call: callOf(context, 'undo') },
         { signal: context.signal, deadlineMs: allocateDeadlineMs },
       );
@@ -156,11 +166,11 @@ function allocateCompute(vnfm: Vnfm, vim: string, vnfc: VnfcResources): Step<Inp
   };
 }
 
-function startCompute(vnfm: Vnfm, vim: string, vnfc: VnfcResources): Step<Input> {
+function startCompute(vnfm: Vnfm, vnfc: VnfcResources): Step<Input> {
   return {
     ...header(startStepName(vnfc), vnfc),
     run: async (context) => {
-      const { computeData } = await vnfm.peers.vim(vim).compute.operateVirtualisedComputeResource(
+      const { computeData } = await placed(vnfm, context).compute.operateVirtualisedComputeResource(
         {
           computeId: vnfc.computeId,
           computeOperation: ComputeOperation.START,
@@ -210,9 +220,11 @@ function grantRequest(input: Input) {
 }
 
 function instantiatedInfo(
-  { plan, vim, leaveStopped }: Input,
+  { plan, vim: configured, leaveStopped }: Input,
   outputs: Readonly<Record<string, unknown>>,
 ) {
+  const { vimConnectionId } = outputs.grant as Granted;
+  const vim = vimConnectionId || configured;
   const handle = (resourceId: string, vimLevelResourceType: string) => ({
     vimConnectionId: vim,
     resourceId,

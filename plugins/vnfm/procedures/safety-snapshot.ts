@@ -86,7 +86,36 @@ export function safetyStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcReve
       }
       return { safety };
     },
+    compensate: (context) => restoreUntouched(work, vnfc, context),
   };
+}
+
+/**
+ * A component that was not reverted yet is where it was as long as its hold lasts. When the watchdog has let it run
+ * while others were touched, it goes back with them: all are where they were at one moment.
+ */
+async function restoreUntouched(
+  work: VnfcRevert,
+  vnfc: VnfcRevertPlan,
+  context: StepContext,
+): Promise<void> {
+  const touched = (name: string) =>
+    context.occurrence.steps.some(
+      (step) =>
+        step.clause === '6.4.3' &&
+        step.attempts > 0 &&
+        (name === '' || step.vnfcInstanceId === name),
+    );
+  if (!vnfc.running || !touched('') || touched(vnfc.vnfcInstanceId)) return;
+  const { queryResult } = await work.vim.compute.queryVirtualisedComputeResource(
+    { computeIds: [vnfc.computeId] },
+    { signal: context.signal },
+  );
+  const { leaseId } = context.output<Held>(holdName(vnfc.vnfcInstanceId));
+  if (queryResult[0]?.hold?.leaseId === leaseId) return;
+  if (context.outputIfDone(safetyName(vnfc.vnfcInstanceId)) === undefined) return;
+  context.warn(`${vnfc.vnfcInstanceId} had run on since; it goes back with the others`);
+  await restorePresent(work, vnfc, context);
 }
 
 /** Brings a component back to where it was before the reversion, held when it ran. */

@@ -12,7 +12,7 @@ import {
   RevertToVnfSnapshotRequestSchema,
   type VnfLcmService,
 } from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
-import { failedPrecondition } from '../../../sdk/errors.ts';
+import { failedPrecondition, invalidArgument } from '../../../sdk/errors.ts';
 import type { Transaction } from '../../../sdk/records/record-store.ts';
 import type { IdempotentRequest } from '../../../sdk/request-ids.ts';
 import type { HandlerContext, Handlers } from '../../../sdk/server.ts';
@@ -37,6 +37,9 @@ import { idempotent, paramsOf, startedBefore, startOperation } from './accepting
 import { readSituation } from './situation.ts';
 import { emptySnapshot } from './vnf-snapshots.ts';
 import { freeVnf, stillIn, vnfInput } from './vnf-state.ts';
+
+/** Drivers keep no longer holds. */
+const holdAfterMsMax = 10 * 60_000;
 
 const { INSTANTIATED } = InstantiationState;
 const { AVAILABLE, EMPTY, FILLING, DELETING } = SnapshotAvailability;
@@ -121,7 +124,8 @@ async function revert(
   repeatable: IdempotentRequest,
   { signal }: HandlerContext,
 ): Promise<string> {
-  const { vnfInstanceId, vnfSnapshotInfoId, skipSafetySnapshot, holdAfter } = request;
+  const { vnfInstanceId, vnfSnapshotInfoId, skipSafetySnapshot } = request;
+  const holdAfterMs = holdAfterOf(request);
   const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
   const stored = await requireRecord(vnfm.store, vnfSnapshots, vnfSnapshotInfoId, unknownSnapshot);
   const snapshot = stored.value.vnfSnapshot;
@@ -142,7 +146,7 @@ async function revert(
       vnfSnapshotInfoId,
       safetyId: newIdentifier('safe', vnfm.random),
       withoutSafety: skipSafetySnapshot,
-      holdAfterMs: holdAfter ? Math.max(1, Math.round(durationMs(holdAfter))) : 0,
+      holdAfterMs,
       ...snapshotTimes(situation.vnfd),
       plan,
     },
@@ -155,6 +159,17 @@ async function revert(
       await mark(tx, vnfSnapshotInfoId, AVAILABLE, AVAILABLE);
     },
   });
+}
+
+/** How long components stay held after they are loaded; 0: they run. INVALID_ARGUMENT, HOLD_AFTER_INVALID. */
+function holdAfterOf({ holdAfter }: RevertToVnfSnapshotRequest): number {
+  if (!holdAfter) return 0;
+  const ms = Math.round(durationMs(holdAfter));
+  if (ms >= 1 && ms <= holdAfterMsMax) return ms;
+  const text = `hold_after must be 1 ms to ${holdAfterMsMax} ms, not ${ms} ms`;
+  throw invalidArgument('HOLD_AFTER_INVALID', text, { hold_after_ms: String(ms) }, [
+    { field: 'hold_after', description: `must be 0.001s to ${holdAfterMsMax / 1000}s` },
+  ]);
 }
 
 export const snapshotUse = (id: string, mode: Use['mode']): Use => ({ kind: 'snapshot', id, mode });

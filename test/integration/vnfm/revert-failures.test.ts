@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
+import { Code } from '../../../gen/google/rpc/code_pb.js';
 import {
   OperationState,
   StepState,
@@ -8,15 +9,27 @@ import { VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { SnapshotType } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { aborted, dataLoss } from '../../../sdk/errors.ts';
 import { eventually } from '../../support/eventually.ts';
+import { throwsRpc } from '../../support/throws-rpc.ts';
 import { watchAsVnf } from '../../support/vnfm/fake-vnf.ts';
-import { completed, finished, instantiated, type Rig, startRig } from '../../support/vnfm/rig.ts';
+import {
+  completed,
+  demoVnfd,
+  finished,
+  instantiated,
+  type Rig,
+  startRig,
+} from '../../support/vnfm/rig.ts';
 
 type Ready = { rig: Rig; vnf: string; snapshot: string };
 
 /** A VNF at numbers 11 and 12, and a snapshot of it at 1 and 2. */
-async function ready(t: ExecutionContext, type = SnapshotType.UNSPECIFIED): Promise<Ready> {
+async function ready(
+  t: ExecutionContext,
+  type = SnapshotType.UNSPECIFIED,
+  descriptor: Parameters<typeof demoVnfd>[0] = {},
+): Promise<Ready> {
   const rig = await startRig(t);
-  const vnf = await instantiated(rig);
+  const vnf = await instantiated(rig, demoVnfd(descriptor));
   const told = await watchAsVnf(t, rig, vnf);
   setNumbers(rig, vnf, 1);
   const taken = await rig.lcm.createVnfSnapshot({ vnfInstanceId: vnf, type });
@@ -69,6 +82,33 @@ test('revert: a failure at the second component brings both back to where they w
   rig.world.clearHooks();
   t.is((await revert(at)).operationState, OperationState.COMPLETED);
   t.deepEqual(numbers(rig, vnf), numbersAt(1));
+});
+
+test('revert: a component that the watchdog let run meanwhile goes back with the others', async (t) => {
+  const order = { revertOrder: ['gateway', 'database'] };
+  const at = await ready(t, SnapshotType.UNSPECIFIED, order);
+  const { rig, vnf } = at;
+  const database = rig.world.guest(`${vnf}.database-0`);
+  rig.world.before('revert', 'gateway-0', ({ step }) => {
+    if (step.endsWith('undo')) return;
+    rig.world.end(database, 'hold', '');
+    database.state = ComputeState.RUNNING;
+    database.memory = 99;
+    throw dataLoss('SNAPSHOT_DAMAGED', 'the test breaks it');
+  });
+  const end = await revert(at);
+  t.is(end.operationState, OperationState.ROLLED_BACK);
+  t.deepEqual(numbers(rig, vnf), numbersAt(11));
+  t.true(rig.world.allFree);
+});
+
+test('revert: a look of more than ten minutes is refused', async (t) => {
+  const { rig, vnf, snapshot } = await ready(t);
+  const request = { vnfInstanceId: vnf, vnfSnapshotInfoId: snapshot, holdAfter: { seconds: 601n } };
+  await throwsRpc(t, rig.lcm.revertToVnfSnapshot(request), {
+    code: Code.INVALID_ARGUMENT,
+    reason: 'HOLD_AFTER_INVALID',
+  });
 });
 
 test('revert: nothing runs on before all components are back after a failure', async (t) => {
