@@ -40,12 +40,13 @@ export class Qcow2Writer {
     assert(sizeBytes >= 0 && sizeBytes <= imageMaxBytes, 'a size up to 64 TiB');
     this.#sink = sink;
     this.#sizeBytes = sizeBytes;
-    this.#l1 = new Float64Array(Math.ceil(sizeBytes / (clusterSize * tableEntries)));
+    // At least one entry: the cluster of a table without any would belong to nothing.
+    this.#l1 = new Float64Array(Math.max(1, Math.ceil(sizeBytes / (clusterSize * tableEntries))));
     this.#clusterCount = 1 + this.#l1Clusters;
   }
 
   get #l1Clusters(): number {
-    return Math.max(1, Math.ceil((this.#l1.length * 8) / clusterSize));
+    return Math.ceil((this.#l1.length * 8) / clusterSize);
   }
 
   /**
