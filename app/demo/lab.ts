@@ -11,7 +11,7 @@ import { OperationOccurrenceService } from '../../gen/nfv/operation/v1/operation
 import type { VnfInstance } from '../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { VnfLcmService } from '../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
 import { VnfSnapshotPackageService } from '../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
-import { VnfdSchema } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import { type Vnfd, VnfdSchema } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { aborted } from '../../sdk/errors.ts';
 import type { Site } from './site.ts';
 import { VnfAgent } from './vnf-agent.ts';
@@ -53,10 +53,15 @@ export class Lab {
     throw aborted(error?.reason ?? 'OPERATION_FAILED', text, { operation: id });
   }
 
-  /** Makes the demo VNF on a driver, running unless `leaveStopped`. */
-  async instantiate(driver: string, leaveStopped: boolean): Promise<VnfInstance> {
+  /** Makes the demo VNF on a driver, running unless `leaveStopped`; `adapt` may change its descriptor. */
+  async instantiate(
+    driver: string,
+    leaveStopped: boolean,
+    adapt: (vnfd: Vnfd) => void = () => {},
+  ): Promise<VnfInstance> {
     const path = join(import.meta.dirname, `vnfd-${driver}.json`);
     const vnfd = fromJsonString(VnfdSchema, await readFile(path, 'utf8'));
+    adapt(vnfd);
     const { vnfInstance } = await this.lcm.createVnfIdentifier({ vnfd });
     const { lifecycleOperationOccurrenceId: id } = await this.lcm.instantiateVnf({
       vnfInstanceId: vnfInstance!.id,

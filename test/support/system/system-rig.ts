@@ -11,7 +11,7 @@ import {
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { OperationOccurrenceService } from '../../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
 import type { VnfInstance } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
-import { ConsistencyPolicy, SnapshotType } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import { ConsistencyPolicy, SnapshotType, type Vnfd } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { tempFolder } from '../temp-folder.ts';
 
 /** The longest wait for a process to die at its failpoint, and for an operation to end. */
@@ -113,8 +113,8 @@ export class SystemRig {
   }
 
   /** Makes the demo VNF and lets it run. */
-  async instantiate(): Promise<void> {
-    const vnf = await this.lab.instantiate(this.driver, false);
+  async instantiate(adapt?: (vnfd: Vnfd) => void): Promise<void> {
+    const vnf = await this.lab.instantiate(this.driver, false, adapt);
     this.vnfInstanceId = vnf.id;
     this.now.agent = await this.lab.agent(vnf);
   }
