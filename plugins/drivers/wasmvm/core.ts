@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import type { KeyedLock } from '../../../sdk/keyed-lock.ts';
 import type { Clock } from '../../../sdk/ports/clock.ts';
 import type { Logger } from '../../../sdk/ports/logger.ts';
 import type { Random } from '../../../sdk/ports/random.ts';
@@ -8,7 +9,6 @@ import type { Folders } from './folders.ts';
 import type { GuestNumbers } from './guest-numbers.ts';
 import type { Images } from './images.ts';
 import type { Compute, Inventory, Power, Volume } from './inventory.ts';
-import type { KeyedLock } from './keyed-lock.ts';
 import { memoryMibDefault } from './limits.ts';
 import type { MachineConfig } from './machine/protocol.ts';
 import type { MachineRoom } from './machine-room.ts';

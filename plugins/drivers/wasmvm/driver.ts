@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Code, isRpcError } from '../../../sdk/errors.ts';
+import { KeyedLock } from '../../../sdk/keyed-lock.ts';
 import type { PluginContext } from '../../../sdk/plugin.ts';
 import { openSqliteStore } from '../../../sdk/records/sqlite-store.ts';
 import { parseConfig } from './config.ts';
@@ -10,7 +11,6 @@ import { type Folders, openFolders, socketName } from './folders.ts';
 import { GuestNumbers } from './guest-numbers.ts';
 import { Images } from './images.ts';
 import { Inventory, type Power } from './inventory.ts';
-import { KeyedLock } from './keyed-lock.ts';
 import { blamelessRestartsMax } from './limits.ts';
 import type { FromRoom } from './machine/protocol.ts';
 import { MachineRoom } from './machine-room.ts';

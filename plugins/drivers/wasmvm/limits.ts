@@ -87,5 +87,3 @@ export const extentsPerMessageMax = 4096;
 export const roomAnswerMsMax = 120_000;
 /** Commands that may wait for the machine room. */
 export const roomCommandsMax = 1024;
-/** Calls that may wait for one another on the same resource. */
-export const waitersMax = 256;

@@ -4,8 +4,8 @@ import { access, mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { failedPrecondition, notFound } from '../../../../sdk/errors.ts';
+import { KeyedLock } from '../../../../sdk/keyed-lock.ts';
 import { copySparse, renameDurably, syncFile } from '../host/durable-files.ts';
-import { KeyedLock } from '../host/keyed-lock.ts';
 import { type Format, imageInfo } from './qemu-img.ts';
 
 /** What a machine image says about itself, in NAME.json beside its files. */

@@ -1,11 +1,11 @@
 import { EventEmitter } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { unavailable } from '../../../../sdk/errors.ts';
+import { KeyedLock } from '../../../../sdk/keyed-lock.ts';
 import type { Logger } from '../../../../sdk/ports/logger.ts';
 import { ImageFolders } from '../disks/image-folders.ts';
 import { LayerStore } from '../disks/layer-store.ts';
 import { unknownCompute } from '../errors.ts';
-import { KeyedLock } from '../host/keyed-lock.ts';
 import { waitForExit } from '../host/process.ts';
 import { Leases } from '../leases/leases.ts';
 import type { Hypervisor, Probe } from '../machine/hypervisor.ts';

@@ -1,13 +1,18 @@
-import { resourceExhausted } from '../../../sdk/errors.ts';
-import { waitersMax } from './limits.ts';
+import { resourceExhausted } from './errors.ts';
+
+/** Calls that may wait for one key; a caller beyond it is told to come back later. */
+export const waitersMax = 256;
 
 /** Lets one piece of work at a time use a thing. Waiting is fair and bounded. */
 export class KeyedLock {
   readonly #tails = new Map<string, { last: Promise<void>; count: number }>();
 
-  /** Runs work while it has all keys. Never nest: take all keys at once. */
-  async run<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
-    const wanted = [...new Set(keys)];
+  /**
+   * Runs work while it has all keys. Take all keys at once; where that cannot be, nest in one order only.
+   * RESOURCE_EXHAUSTED with reason TOO_MANY_CALLS beyond the bound.
+   */
+  async run<T>(keys: string | readonly string[], work: () => Promise<T>): Promise<T> {
+    const wanted = [...new Set(typeof keys === 'string' ? [keys] : keys)];
     if (wanted.some((key) => (this.#tails.get(key)?.count ?? 0) >= waitersMax)) {
       throw resourceExhausted('TOO_MANY_CALLS', `over ${waitersMax} calls wait; retry later`);
     }
