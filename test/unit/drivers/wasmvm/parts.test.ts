@@ -1,11 +1,11 @@
 import test from 'ava';
 import { parseConfig } from '../../../../plugins/drivers/wasmvm/config.ts';
-import { KeyedLock } from '../../../../plugins/drivers/wasmvm/keyed-lock.ts';
 import { NetworkInterface, Switch } from '../../../../plugins/drivers/wasmvm/machine/network.ts';
 import { seededSchedule, takeTurns } from '../../../../plugins/drivers/wasmvm/machine/schedule.ts';
 import { Outcomes } from '../../../../plugins/drivers/wasmvm/outcomes.ts';
 import { Watchers } from '../../../../plugins/drivers/wasmvm/watchers.ts';
 import { Code } from '../../../../sdk/errors.ts';
+import { KeyedLock } from '../../../../sdk/keyed-lock.ts';
 import { throwsRpc } from '../../../support/throws-rpc.ts';
 
 test('parseConfig: unknown keys, wrong types and ranges are CONFIG_INVALID and name the path', async (t) => {
