@@ -1,3 +1,4 @@
+import { networkInterfaces } from 'node:os';
 import { createLogger, type LogLevel } from '../sdk/ports/logger.ts';
 import { readConfiguration } from './configuration.ts';
 import { clientRoles, startSystem } from './system.ts';
@@ -16,7 +17,13 @@ export type ServeOptions = {
 export async function serve(options: ServeOptions): Promise<void> {
   const logger = createLogger({ level: options.logLevel });
   const configuration = await readConfiguration(options.config);
-  const { kernel, ca } = await startSystem({ dataFolder: options.data, configuration, logger });
+  const host = options.listen?.slice(0, options.listen.lastIndexOf(':')) ?? '';
+  const { kernel, ca } = await startSystem({
+    dataFolder: options.data,
+    configuration,
+    logger,
+    hosts: hostsOf(host),
+  });
   let draining = false;
   const drain = (signal: string) => {
     if (draining) process.exit(1);
@@ -32,7 +39,6 @@ export async function serve(options: ServeOptions): Promise<void> {
   }
   if (options.listen) {
     const port = await kernel.listen(options.listen, ca.server);
-    const host = options.listen.slice(0, options.listen.lastIndexOf(':'));
     process.stdout.write(
       `listening on ${host}:${port} with mutual TLS; client certificates: ${ca.folder}/clients\n`,
     );
@@ -40,4 +46,17 @@ export async function serve(options: ServeOptions): Promise<void> {
   process.stdout.write('ready\n');
   await kernel.stopped;
   process.exit(0);
+}
+
+/** What the server's certificate has to name, so that clients can reach it where it listens. */
+function hostsOf(host: string): string[] {
+  const bare = host.replace(/^\[(.*)\]$/, '$1');
+  if (bare === '0.0.0.0' || bare === '::') {
+    return Object.values(networkInterfaces()).flatMap((own) => (own ?? []).map(addressOf));
+  }
+  return bare === '' ? [] : [bare];
+}
+
+function addressOf({ address }: { address: string }): string {
+  return address.replace(/%.*$/, '');
 }

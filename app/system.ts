@@ -29,6 +29,8 @@ export type SystemOptions = {
   dataFolder: string;
   configuration: SiteConfiguration;
   logger: Logger;
+  /** Names and addresses under which clients reach the TCP port, besides this host's own name. */
+  hosts?: readonly string[];
 };
 
 export type System = { kernel: Kernel; ca: DevelopmentCa; drivers: readonly string[] };
@@ -41,6 +43,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   const ca = await openDevelopmentCa({
     folder: join(dataFolder, 'pki'),
     roles: [...clientRoles, signerRole],
+    hosts: options.hosts ?? [],
     clock: systemClock,
   });
   const kernel = createKernel({

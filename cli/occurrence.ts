@@ -146,7 +146,18 @@ function outcomeText(occurrence: LifecycleOperationOccurrence): string {
   const { error } = occurrence;
   const why = error ? `: ${error.reason}: ${error.detail}` : '';
   const warnings = occurrence.warnings.map((text) => `\nwarning: ${text}`).join('');
-  return `operation ${occurrence.id} ${name}${why}${result.length ? ` (${result.join(', ')})` : ''}${warnings}`;
+  const facts = result.length > 0 ? ` (${result.join(', ')})` : '';
+  return `operation ${occurrence.id} ${name}${why}${facts}${warnings}${adviceOn(occurrence)}`;
+}
+
+/** An operation in FAILED_TEMP waits for somebody to decide. */
+function adviceOn({ id, operationState }: LifecycleOperationOccurrence): string {
+  if (operationState !== OperationState.FAILED_TEMP) return '';
+  const choices = { 'go on': 'retry', 'undo it': 'rollback', 'give it up': 'fail' };
+  const lines = Object.entries(choices).map(
+    ([text, verb]) => `${text}: mano operation ${verb} ${id}`,
+  );
+  return `\n${lines.join('\n')}`;
 }
 
 /** "packageBytes 1234" becomes "packageBytes 1.21 KiB". */

@@ -155,7 +155,6 @@ export async function packOne(
     ...(input.changed && { changed: input.changed }),
     ...(input.changedOrigin && { changedOrigin: input.changedOrigin }),
     ...(input.noMapReason && { noMapReason: input.noMapReason }),
-    ...(input.noMapReason && { noMapReason: input.noMapReason }),
   });
   const image: ImageContext = {
     pool: context.pool,
