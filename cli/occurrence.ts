@@ -19,7 +19,12 @@ type Operations = Client<typeof OperationOccurrenceService>;
 const reconnectMsMax = 60_000;
 const reconnectPauseMs = 500;
 
-export type FollowOptions = { json: boolean; wait: boolean };
+export type FollowOptions = {
+  json: boolean;
+  wait: boolean;
+  /** The state that counts as success; COMPLETED when nothing is said. */
+  wanted?: OperationState;
+};
 
 /**
  * Follows an operation to its end with live progress, and returns its last state. A watch that breaks, as when the
@@ -91,7 +96,7 @@ export async function reportOperation(
     process.off('SIGINT', onInterrupt);
     line.clear();
   });
-  const isDone = last.operationState === OperationState.COMPLETED;
+  const isDone = last.operationState === (options.wanted ?? OperationState.COMPLETED);
   if (!isDone) process.stderr.write(`mano: ${outcomeText(last)}\n`);
   else if (!options.json) process.stdout.write(`${outcomeText(last)}\n`);
   if (options.json) {

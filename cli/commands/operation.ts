@@ -79,20 +79,34 @@ export function operationCommand(program: Command): void {
   steering(
     operation,
     'retry',
+    OperationState.COMPLETED,
     'go on with an operation in FAILED_TEMP at the step that failed',
     (api, id) => api.retryLifecycleOperation({ lifecycleOperationOccurrenceId: id }),
   );
-  steering(operation, 'rollback', 'undo an operation in FAILED_TEMP', (api, id) =>
-    api.rollbackLifecycleOperation({ lifecycleOperationOccurrenceId: id }),
+  steering(
+    operation,
+    'rollback',
+    OperationState.ROLLED_BACK,
+    'undo an operation in FAILED_TEMP',
+    (api, id) => api.rollbackLifecycleOperation({ lifecycleOperationOccurrenceId: id }),
   );
-  steering(operation, 'fail', 'give up an operation in FAILED_TEMP', (api, id) =>
-    api.failLifecycleOperation({ lifecycleOperationOccurrenceId: id }),
+  steering(
+    operation,
+    'fail',
+    OperationState.FAILED,
+    'give up an operation in FAILED_TEMP',
+    (api, id) => api.failLifecycleOperation({ lifecycleOperationOccurrenceId: id }),
   );
-  steering(operation, 'cancel', 'stop a running operation and undo it', (api, id, options) =>
-    api.cancelLifecycleOperation({
-      lifecycleOperationOccurrenceId: id,
-      cancelMode: options.force ? CancelMode.FORCEFUL : CancelMode.GRACEFUL,
-    }),
+  steering(
+    operation,
+    'cancel',
+    OperationState.ROLLED_BACK,
+    'stop a running operation and undo it',
+    (api, id, options) =>
+      api.cancelLifecycleOperation({
+        lifecycleOperationOccurrenceId: id,
+        cancelMode: options.force ? CancelMode.FORCEFUL : CancelMode.GRACEFUL,
+      }),
   ).option('--force', 'interrupt the running step');
 }
 
@@ -102,9 +116,11 @@ function took({ startTime, endTime }: LifecycleOperationOccurrence): string {
 
 type SteeringOptions = WaitOptions & { force?: boolean };
 
+/** A command that steers an operation; `wanted` is the state that it is meant to lead to. */
 function steering(
   parent: Command,
   name: string,
+  wanted: OperationState,
   description: string,
   call: (
     api: ReturnType<typeof operations>,
@@ -118,12 +134,11 @@ function steering(
       clientAction<SteeringOptions>(async (session, options, id) => {
         const api = operations(session);
         await call(api, id!, options);
-        const code = await reportOperation(api, id!, {
+        return reportOperation(api, id!, {
           json: options.json === true,
           wait: options.wait,
+          wanted,
         });
-        // A cancelled or rolled back operation is what was asked for here.
-        return name === 'retry' ? code : 0;
       }),
     );
 }

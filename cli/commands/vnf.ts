@@ -99,7 +99,7 @@ function readCommands(vnf: Command): void {
             item.vnfInstanceName,
             item.vnfdId,
             InstantiationState[item.instantiationState],
-            enumName(VnfState, item.instantiatedVnfInfo?.vnfState ?? 0),
+            runState(item),
             item.operationInProgress,
           ]),
         );
@@ -127,6 +127,11 @@ function readCommands(vnf: Command): void {
     );
 }
 
+/** Empty for a VNF without resources. */
+function runState({ instantiatedVnfInfo: info }: VnfInstance): string {
+  return info ? enumName(VnfState, info.vnfState) : '';
+}
+
 function showVnf(vnf: VnfInstance): void {
   const info = vnf.instantiatedVnfInfo;
   printFields({
@@ -134,7 +139,7 @@ function showVnf(vnf: VnfInstance): void {
     name: vnf.vnfInstanceName,
     vnfd: `${vnf.vnfdId} (${vnf.vnfProvider} ${vnf.vnfProductName} ${vnf.vnfSoftwareVersion})`,
     state: InstantiationState[vnf.instantiationState],
-    runs: enumName(VnfState, info?.vnfState ?? 0),
+    runs: runState(vnf),
     operation: vnf.operationInProgress,
   });
   if (!info) return;
