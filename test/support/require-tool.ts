@@ -4,7 +4,7 @@ import type { ExecutionContext } from 'ava';
 
 /** True when an executable of that name is in PATH or in the folders where root's tools live. */
 export function hasTool(name: string): boolean {
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
   return folders.some((folder) => {
     try {
       accessSync(join(folder, name), constants.X_OK);
@@ -23,7 +23,7 @@ export function skipUnless(t: ExecutionContext, ...tools: string[]): boolean {
   const missing = tools.filter((tool) => !hasTool(tool));
   if (missing.length === 0) return true;
   const text = `skipped: ${t.title}: needs ${missing.join(', ')}; install with ./mano setup --system`;
-  if (process.env['CI'] === 'true') t.fail(text);
+  if (process.env.CI === 'true') t.fail(text);
   else {
     t.log(text);
     t.pass(text);

@@ -1,13 +1,11 @@
 import { strict as assert } from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import { CapabilityName, DriverService } from '../../../gen/nfv/driver/v1/driver_pb.js';
-import { type Client, createClient } from '../../../sdk/client.ts';
+import { createClient } from '../../../sdk/client.ts';
 import { type Code, RpcError } from '../../../sdk/errors.ts';
 import type { Transport } from '../../../sdk/transport/transport.ts';
 import type { ConformanceOptions } from './profile.ts';
-import { Tracker } from './tracker.ts';
-
-export type DriverClient = Client<typeof DriverService>;
+import { type DriverClient, Tracker } from './tracker.ts';
 
 /** Something that a driver must do. `needs` names the capabilities without which it is skipped. */
 export type Check = {

@@ -1,4 +1,7 @@
-import type { DriverClient } from './kit.ts';
+import type { DriverService } from '../../../gen/nfv/driver/v1/driver_pb.js';
+import type { Client } from '../../../sdk/client.ts';
+
+export type DriverClient = Client<typeof DriverService>;
 
 /** Remembers what was made, so that it goes away whatever happens. */
 export class Tracker {

@@ -10,7 +10,7 @@ import {
 } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { isRpcError } from '../../../sdk/errors.ts';
-import type { DriverClient } from '../driver/kit.ts';
+import type { DriverClient } from '../driver/tracker.ts';
 import type { Mutation } from './mutate.ts';
 
 /** A driver with one planted fault, and the check of the kit that must find it. */

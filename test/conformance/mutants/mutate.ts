@@ -4,7 +4,7 @@ import { createClient } from '../../../sdk/client.ts';
 import { type HandlerContext, type Handlers, implement } from '../../../sdk/server.ts';
 import { inProcessTransport } from '../../../sdk/transport/in-process.ts';
 import type { Transport } from '../../../sdk/transport/transport.ts';
-import type { DriverClient } from '../driver/kit.ts';
+import type { DriverClient } from '../driver/tracker.ts';
 
 /** What a mutant does differently, given the driver that does it right. */
 export type Mutation = (driver: DriverClient) => Handlers<typeof DriverService>;
