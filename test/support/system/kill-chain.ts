@@ -90,6 +90,7 @@ async function judge(
   const occurrence = await rig.ended(id);
   const completed = occurrence.operationState === OperationState.COMPLETED;
   const present = completed ? afterwards(base, procedure.added(base, occurrence)) : atFirst(base);
+  if (completed) await procedure.use?.(rig, occurrence);
   const found = await problems(rig, present);
   await tidy(rig, base);
   if (known !== undefined && known !== id) found.push('the operation was forgotten');

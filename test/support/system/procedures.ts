@@ -24,6 +24,8 @@ export type ProcedureUnderTest = {
   ): Promise<{ lifecycleOperationOccurrenceId: string }>;
   /** What a completed operation adds. */
   added(base: Base, occurrence: LifecycleOperationOccurrence): Partial<Expected>;
+  /** Uses what was made; throws when it is not good for that. */
+  use?(rig: SystemRig, occurrence: LifecycleOperationOccurrence): Promise<void>;
 };
 
 /** The archive that `exportPackage` writes. */
@@ -34,6 +36,7 @@ export const procedures: readonly ProcedureUnderTest[] = [
     name: 'create-vnf-snapshot',
     begin: (rig, _base, requestId) => rig.createSnapshot(requestId),
     added: (_base, { vnfSnapshotInfoId }) => ({ snapshots: [vnfSnapshotInfoId] }),
+    use: goBack,
   },
   {
     name: 'create-vnf-snapshot-package',
@@ -49,11 +52,13 @@ export const procedures: readonly ProcedureUnderTest[] = [
     name: 'extract-vnf-snapshot-package',
     begin: (rig, base, requestId) => rig.extractPackage(base.package, requestId),
     added: (_base, { vnfSnapshotInfoId }) => ({ snapshots: [vnfSnapshotInfoId] }),
+    use: goBack,
   },
   {
     name: 'export-vnf-snapshot-package',
     begin: (rig, base, requestId) => rig.exportPackage(base.package, exported, requestId),
     added: () => ({ archives: [`${exported}.zip`] }),
+    use: readAgain,
   },
   {
     name: 'import-vnf-snapshot-package',
@@ -61,6 +66,18 @@ export const procedures: readonly ProcedureUnderTest[] = [
     added: (base) => ({ packages: [base.otherPackage] }),
   },
 ];
+
+/** Brings the VNF back to the snapshot that was made. */
+async function goBack(rig: SystemRig, made: LifecycleOperationOccurrence): Promise<void> {
+  const { lifecycleOperationOccurrenceId: id } = await rig.revert(made.vnfSnapshotInfoId);
+  await rig.completed(id);
+}
+
+/** An import checks every byte of the archive; that its package is there already changes nothing. */
+async function readAgain(rig: SystemRig): Promise<void> {
+  const { lifecycleOperationOccurrenceId: id } = await rig.importPackage(exported);
+  await rig.completed(id);
+}
 
 /** Makes what every procedure starts from. */
 export async function makeBase(rig: SystemRig): Promise<Base> {
