@@ -90,7 +90,7 @@ async function judge(
   const occurrence = await rig.ended(id);
   const completed = occurrence.operationState === OperationState.COMPLETED;
   const present = completed ? afterwards(base, procedure.added(base, occurrence)) : atFirst(base);
-  if (completed) await procedure.use?.(rig, occurrence);
+  if (completed) await procedure.use?.run(rig, occurrence);
   const found = await problems(rig, present);
   await tidy(rig, base);
   if (known !== undefined && known !== id) found.push('the operation was forgotten');
@@ -111,9 +111,13 @@ async function wholeJob(rig: SystemRig, base: Base): Promise<void> {
   await tidy(rig, base);
 }
 
-/** The recovery of one procedure does not come by the failpoints of another, so the next kill can be set up with its start. */
-function canArm(point: Point, next: Point | undefined): next is Point {
-  return next !== undefined && next.procedure !== point.procedure && /^vnfm\./.test(next.failpoint);
+/**
+ * The recovery and the judgement of one procedure do not come by the failpoints of another that they do not use, so the next
+ * kill can be set up with its start.
+ */
+function canArm({ procedure }: Point, next: Point | undefined): next is Point {
+  if (!next || !/^vnfm\./.test(next.failpoint)) return false;
+  return next.procedure !== procedure && next.procedure.name !== procedure.use?.by;
 }
 
 /** Kills a site at a point, starts it again so that it will die at `next`, and judges it: what is wrong, in words. */

@@ -24,8 +24,11 @@ export type ProcedureUnderTest = {
   ): Promise<{ lifecycleOperationOccurrenceId: string }>;
   /** What a completed operation adds. */
   added(base: Base, occurrence: LifecycleOperationOccurrence): Partial<Expected>;
-  /** Uses what was made; throws when it is not good for that. */
-  use?(rig: SystemRig, occurrence: LifecycleOperationOccurrence): Promise<void>;
+  /** Uses what was made, by another procedure; throws when it is not good for that. */
+  use?: {
+    by: string;
+    run(rig: SystemRig, occurrence: LifecycleOperationOccurrence): Promise<void>;
+  };
 };
 
 /** The archive that `exportPackage` writes. */
@@ -36,7 +39,7 @@ export const procedures: readonly ProcedureUnderTest[] = [
     name: 'create-vnf-snapshot',
     begin: (rig, _base, requestId) => rig.createSnapshot(requestId),
     added: (_base, { vnfSnapshotInfoId }) => ({ snapshots: [vnfSnapshotInfoId] }),
-    use: goBack,
+    use: { by: 'revert-to-vnf-snapshot', run: goBack },
   },
   {
     name: 'create-vnf-snapshot-package',
@@ -52,13 +55,13 @@ export const procedures: readonly ProcedureUnderTest[] = [
     name: 'extract-vnf-snapshot-package',
     begin: (rig, base, requestId) => rig.extractPackage(base.package, requestId),
     added: (_base, { vnfSnapshotInfoId }) => ({ snapshots: [vnfSnapshotInfoId] }),
-    use: goBack,
+    use: { by: 'revert-to-vnf-snapshot', run: goBack },
   },
   {
     name: 'export-vnf-snapshot-package',
     begin: (rig, base, requestId) => rig.exportPackage(base.package, exported, requestId),
     added: () => ({ archives: [`${exported}.zip`] }),
-    use: readAgain,
+    use: { by: 'import-vnf-snapshot-package', run: readAgain },
   },
   {
     name: 'import-vnf-snapshot-package',
