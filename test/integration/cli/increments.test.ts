@@ -10,6 +10,7 @@ import {
   writeImage,
 } from '../../support/cli/disk-images.ts';
 import { manoOk } from '../../support/cli/mano.ts';
+import { preparedFolder } from '../../support/cli/prepared-folder.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const blockCount = 512;
@@ -28,13 +29,15 @@ const rangesOf = (blocks: readonly number[]) =>
 
 type Versions = { folder: string; image: string };
 
+const prepared = preparedFolder(test, async (t, folder) => {
+  await writeFile(join(folder, 'disk.raw'), noise('version 1', blockCount * blockSize));
+  await manoOk(t, folder, ['pack', 'disk.raw', '--store', 'store', '--id', 'v1']);
+});
+
 /** A folder with version 1 packed as `v1`, and the image of it that may now be changed. */
 async function packedVersion(t: ExecutionContext): Promise<Versions> {
-  const folder = await tempFolder(t);
-  const image = join(folder, 'disk.raw');
-  await writeFile(image, noise('version 1', blockCount * blockSize));
-  await manoOk(t, folder, ['pack', 'disk.raw', '--store', 'store', '--id', 'v1']);
-  return { folder, image };
+  const folder = await prepared(t);
+  return { folder, image: join(folder, 'disk.raw') };
 }
 
 async function change(image: string, blocks: readonly number[]): Promise<void> {

@@ -243,5 +243,5 @@ test('launcher: ./mano packs, unpacks and passes the exit code on', async (t) =>
   await manoOk(t, folder, pack, launcher);
   await manoOk(t, folder, ['unpack', 'p', '--store', 'store', '--to', 'out'], launcher);
   await sameFiles(t, join(folder, 'mixed.raw'), join(folder, 'out/mixed.raw'));
-  t.is((await mano(t, folder, ['unpack', 'x', '--store=store', '--to=out'], launcher)).code, 3);
+  t.is((await mano(folder, ['unpack', 'x', '--store=store', '--to=out'], launcher)).code, 3);
 });

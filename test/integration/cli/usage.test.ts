@@ -52,7 +52,7 @@ for (const [what, args, said] of [
   ['a target format nobody knows', ['unpack', 'x', '--store=s', '--to=o', '--format=x'], /raw.lz4/],
 ] as const) {
   test(`usage: ${what} is exit code 2 and says what is wrong`, async (t) => {
-    const result = await mano(t, await tempFolder(t), args);
+    const result = await mano(await tempFolder(t), args);
     t.is(result.code, 2);
     t.is(result.stdout, '');
     t.regex(result.stderr, said);

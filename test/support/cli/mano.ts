@@ -33,12 +33,17 @@ export type ManoOptions = {
   onStart?(child: ChildProcess): void;
 };
 
+// Not by `t.teardown`, which hooks do not have.
+const children = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
 let running = 0;
 const waiting: (() => void)[] = [];
 
 /** Runs `mano` with these arguments in `folder` to its end. */
 export async function mano(
-  t: ExecutionContext,
   folder: string,
   args: readonly string[],
   options: ManoOptions = {},
@@ -46,7 +51,7 @@ export async function mano(
   if (running >= atOnceMax) await new Promise<void>((resolve) => waiting.push(resolve));
   running += 1;
   try {
-    return await runMano(t, folder, args, options);
+    return await runMano(folder, args, options);
   } finally {
     running -= 1;
     waiting.shift()?.();
@@ -60,7 +65,7 @@ export async function manoOk(
   args: readonly string[],
   options: ManoOptions = {},
 ): Promise<ManoResult> {
-  const result = await mano(t, folder, args, options);
+  const result = await mano(folder, args, options);
   t.is(result.code, 0, `mano ${args.join(' ')}: ${result.stderr}`);
   return result;
 }
@@ -76,7 +81,7 @@ export async function manoFails(
   expected: { code: number; reason: string; text: RegExp },
   options: ManoOptions = {},
 ): Promise<ManoResult> {
-  const result = await mano(t, folder, [...args, '--json'], options);
+  const result = await mano(folder, [...args, '--json'], options);
   const { code, stdout, stderr } = result;
   t.is(code, expected.code, `mano ${args.join(' ')}: ${stderr}`);
   t.is(stdout.trimEnd().split('\n').length, 1, `one line: ${stdout}`);
@@ -88,7 +93,6 @@ export async function manoFails(
 }
 
 async function runMano(
-  t: ExecutionContext,
   folder: string,
   args: readonly string[],
   { env, launcher = false, onStart }: ManoOptions,
@@ -101,7 +105,8 @@ async function runMano(
     timeout: deadlineMs,
     killSignal: 'SIGKILL',
   });
-  t.teardown(() => child.kill('SIGKILL'));
+  children.add(child);
+  child.once('close', () => children.delete(child));
   const peak = watchPeak(child.pid!);
   const output = [collect(child.stdout), collect(child.stderr)] as const;
   onStart?.(child);
