@@ -5,7 +5,7 @@ import { Code, isRpcError, type RpcError, unavailable } from '../sdk/errors.ts';
 import type { Transport } from '../sdk/transport/transport.ts';
 
 /** How long a command waits for a Micromano that starts or restarts. */
-const startMsMax = 15_000;
+const startMsMax = 20_000;
 const pauseMs = 200;
 /** After this long somebody who watches is told what is waited for. */
 const noticeMs = 1000;

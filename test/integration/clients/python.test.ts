@@ -26,61 +26,67 @@ async function generate(t: ExecutionContext): Promise<{ folder: string; library:
   return { folder, library };
 }
 
-test('a Python client from README.md alone takes a snapshot and watches it, locally and over TLS', async (t) => {
-  t.timeout(commandMsMax);
-  if (!hasPython(t)) return;
-  const { folder, library } = await generate(t);
-  const script = join(folder, 'snapshot.py');
-  await writeFile(script, codeBlock('README.md', 'python', 'snapshot.py'));
-  const data = join(folder, 'data');
-  const address = await serve(t, data);
-  const made = await mano('vnf', 'create', 'app/demo/vnfd-wasmvm.json', '--data', data);
-  const vnf = made.stdout.trim();
-  const started = await mano('vnf', 'instantiate', vnf, '--data', data);
-  t.is(started.code, 0, started.stderr);
+test.serial(
+  'a Python client from README.md alone takes a snapshot and watches it, locally and over TLS',
+  async (t) => {
+    t.timeout(commandMsMax);
+    if (!hasPython(t)) return;
+    const { folder, library } = await generate(t);
+    const script = join(folder, 'snapshot.py');
+    await writeFile(script, codeBlock('README.md', 'python', 'snapshot.py'));
+    const data = join(folder, 'data');
+    const address = await serve(t, data);
+    const made = await mano('vnf', 'create', 'app/demo/vnfd-wasmvm.json', '--data', data);
+    const vnf = made.stdout.trim();
+    const started = await mano('vnf', 'instantiate', vnf, '--data', data);
+    t.is(started.code, 0, started.stderr);
 
-  const environment = { ...python, PYTHONPATH: library, PYTHONDONTWRITEBYTECODE: '1' };
-  for (const where of [[], [address]]) {
-    const ended = await run('python3', [script, data, vnf, ...where], environment);
-    t.is(ended.code, 0, ended.stderr);
-    t.regex(ended.stdout, /^OPERATION_STATE_PROCESSING \d+ of \d+ steps capture /m);
-    t.regex(ended.stdout, /^OPERATION_STATE_COMPLETED (\d+) of \1 steps$/m);
-    const [, id] = /^snapshot (\S+)$/m.exec(ended.stdout) ?? [];
-    const shown = await mano('snapshot', 'show', String(id), '--json', '--data', data);
-    t.is(JSON.parse(shown.stdout).snapshot.vnfSnapshot.name, 'from python');
-  }
-  const refused = await run('python3', [script, data, 'nobody'], environment);
-  t.is(refused.code, 1);
-  t.regex(refused.stderr, /NOT_FOUND/);
-});
+    const environment = { ...python, PYTHONPATH: library, PYTHONDONTWRITEBYTECODE: '1' };
+    for (const where of [[], [address]]) {
+      const ended = await run('python3', [script, data, vnf, ...where], environment);
+      t.is(ended.code, 0, ended.stderr);
+      t.regex(ended.stdout, /^OPERATION_STATE_PROCESSING \d+ of \d+ steps capture /m);
+      t.regex(ended.stdout, /^OPERATION_STATE_COMPLETED (\d+) of \1 steps$/m);
+      const [, id] = /^snapshot (\S+)$/m.exec(ended.stdout) ?? [];
+      const shown = await mano('snapshot', 'show', String(id), '--json', '--data', data);
+      t.is(JSON.parse(shown.stdout).snapshot.vnfSnapshot.name, 'from python');
+    }
+    const refused = await run('python3', [script, data, 'nobody'], environment);
+    t.is(refused.code, 1);
+    t.regex(refused.stderr, /NOT_FOUND/);
+  },
+);
 
-test('the driver in Python that docs/writing-a-driver.md begins is taken in, and asked for work', async (t) => {
-  t.timeout(commandMsMax);
-  if (!hasPython(t)) return;
-  const { folder, library } = await generate(t);
-  const page = 'docs/writing-a-driver.md';
-  const program = join(folder, 'driver.py');
-  await writeFile(program, codeBlock(page, 'python', 'driver.py'));
-  const settings = codeBlock(page, 'json', '"plugins"')
-    .replace('build/python', library)
-    .replace('"python3", "driver.py"', `"/usr/bin/python3", ${JSON.stringify(program)}`);
-  await mkdir(join(folder, 'data'));
-  await writeFile(join(folder, 'site.json'), settings);
-  const data = join(folder, 'data');
-  await serve(t, data, '--config', join(folder, 'site.json'));
+test.serial(
+  'the driver in Python that docs/writing-a-driver.md begins is taken in, and asked for work',
+  async (t) => {
+    t.timeout(commandMsMax);
+    if (!hasPython(t)) return;
+    const { folder, library } = await generate(t);
+    const page = 'docs/writing-a-driver.md';
+    const program = join(folder, 'driver.py');
+    await writeFile(program, codeBlock(page, 'python', 'driver.py'));
+    const settings = codeBlock(page, 'json', '"plugins"')
+      .replace('build/python', library)
+      .replace('"python3", "driver.py"', `"/usr/bin/python3", ${JSON.stringify(program)}`);
+    await mkdir(join(folder, 'data'));
+    await writeFile(join(folder, 'site.json'), settings);
+    const data = join(folder, 'data');
+    await serve(t, data, { more: ['--config', join(folder, 'site.json')] });
 
-  const listed = await mano('plugin', 'show', 'mydriver', '--json', '--data', data);
-  t.like(JSON.parse(listed.stdout).plugin, {
-    name: 'mydriver',
-    state: 'PLUGIN_STATE_READY',
-    placement: 'PLUGIN_PLACEMENT_CHILD_PROCESS',
-    services: ['nfv.driver.v1.DriverService'],
-  });
-  const vnfd = await run('sed', ['s/"wasmvm"/"mydriver"/', 'app/demo/vnfd-wasmvm.json']);
-  await writeFile(join(folder, 'vnfd.json'), vnfd.stdout);
-  const made = await mano('vnf', 'create', join(folder, 'vnfd.json'), '--data', data);
-  const ended = await mano('vnf', 'instantiate', made.stdout.trim(), '--json', '--data', data);
-  t.is(ended.code, 1);
-  // What grpcio answers for a method that the class does not override.
-  t.regex(JSON.parse(ended.stdout).operation.error.detail, /Method not implemented!/);
-});
+    const listed = await mano('plugin', 'show', 'mydriver', '--json', '--data', data);
+    t.like(JSON.parse(listed.stdout).plugin, {
+      name: 'mydriver',
+      state: 'PLUGIN_STATE_READY',
+      placement: 'PLUGIN_PLACEMENT_CHILD_PROCESS',
+      services: ['nfv.driver.v1.DriverService'],
+    });
+    const vnfd = await run('sed', ['s/"wasmvm"/"mydriver"/', 'app/demo/vnfd-wasmvm.json']);
+    await writeFile(join(folder, 'vnfd.json'), vnfd.stdout);
+    const made = await mano('vnf', 'create', join(folder, 'vnfd.json'), '--data', data);
+    const ended = await mano('vnf', 'instantiate', made.stdout.trim(), '--json', '--data', data);
+    t.is(ended.code, 1);
+    // What grpcio answers for a method that the class does not override.
+    t.regex(JSON.parse(ended.stdout).operation.error.detail, /Method not implemented!/);
+  },
+);

@@ -25,45 +25,54 @@ async function type(t: ExecutionContext, folder: string, commands: string, quest
   return ended.stdout;
 }
 
-test('the commands of "Run it" bring a VNF back, here and on a second Micromano', async (t) => {
-  t.timeout(commandMsMax);
-  const folder = await tempFolder(t);
-  const here = codeBlock('README.md', 'sh', 'package export');
-  const there = codeBlock('README.md', 'sh', 'package import');
-  const questions = './mano snapshot list --json; ./mano package show gw-1 --json';
-  const output = await type(t, folder, `${here}\n${there}`, questions);
-  const [snapshots, shown] = output
-    .trimEnd()
-    .split('\n')
-    .slice(-2)
-    .map((line) => JSON.parse(line));
-  t.is(output.match(/6\.4\.3 \(13\) +vnfm → vim +✓ revert (gateway|database)-0/g)?.length, 4);
-  t.is(output.match(/^operation \S+ COMPLETED/gm)?.length, 9);
-  t.like(snapshots.snapshots, [{ vnfSnapshot: { name: 'before-change' } }]);
-  t.is(snapshots.snapshots.length, 1);
-  t.like(shown.package, { name: 'gw-1', state: 'PACKAGE_STATE_AVAILABLE', parentPkgId: '' });
-});
+test.serial(
+  'the commands of "Run it" bring a VNF back, here and on a second Micromano',
+  async (t) => {
+    t.timeout(commandMsMax);
+    const folder = await tempFolder(t);
+    const here = codeBlock('README.md', 'sh', 'package export');
+    const there = codeBlock('README.md', 'sh', 'package import');
+    const questions = './mano snapshot list --json; ./mano package show gw-1 --json';
+    const output = await type(t, folder, `${here}\n${there}`, questions);
+    const [snapshots, shown] = output
+      .trimEnd()
+      .split('\n')
+      .slice(-2)
+      .map((line) => JSON.parse(line));
+    t.is(output.match(/6\.4\.3 \(13\) +vnfm → vim +✓ revert (gateway|database)-0/g)?.length, 4);
+    t.is(output.match(/^operation \S+ COMPLETED/gm)?.length, 9);
+    t.like(snapshots.snapshots, [{ vnfSnapshot: { name: 'before-change' } }]);
+    t.is(snapshots.snapshots.length, 1);
+    t.like(shown.package, { name: 'gw-1', state: 'PACKAGE_STATE_AVAILABLE', parentPkgId: '' });
+  },
+);
 
-test('the commands of "Pack disk images" pack, find changes, restore and verify', async (t) => {
-  t.timeout(commandMsMax);
-  const folder = await tempFolder(t);
-  await writeFile(join(folder, 'disk.raw'), Buffer.alloc(20 * blockSize, 'disk'));
-  // The disk changes before each of the two later packages; the map tells of the last change.
-  await writeFile(join(folder, 'map.json'), JSON.stringify([{ start: 7 * blockSize, length: 4 }]));
-  const [monday, tuesday, wednesday, ...rest] = codeBlock('README.md', 'sh', 'mano unpack').split(
-    '\n',
-  );
-  const days = [monday, change(3), tuesday, change(7), wednesday, ...rest];
-  const questions =
-    'cmp disk.raw restore/disk.raw && ./mano diff monday wednesday --store backup/store --json';
-  const output = await type(t, folder, days.join('\n'), questions);
-  t.regex(output, /^3 packages, .*: whole$/m);
-  const { images } = JSON.parse(output.trimEnd().split('\n').at(-1)!);
-  t.deepEqual(images[0].ranges, [
-    { start: 3 * blockSize, length: blockSize },
-    { start: 7 * blockSize, length: blockSize },
-  ]);
-});
+test.serial(
+  'the commands of "Pack disk images" pack, find changes, restore and verify',
+  async (t) => {
+    t.timeout(commandMsMax);
+    const folder = await tempFolder(t);
+    await writeFile(join(folder, 'disk.raw'), Buffer.alloc(20 * blockSize, 'disk'));
+    // The disk changes before each of the two later packages; the map tells of the last change.
+    await writeFile(
+      join(folder, 'map.json'),
+      JSON.stringify([{ start: 7 * blockSize, length: 4 }]),
+    );
+    const [monday, tuesday, wednesday, ...rest] = codeBlock('README.md', 'sh', 'mano unpack').split(
+      '\n',
+    );
+    const days = [monday, change(3), tuesday, change(7), wednesday, ...rest];
+    const questions =
+      'cmp disk.raw restore/disk.raw && ./mano diff monday wednesday --store backup/store --json';
+    const output = await type(t, folder, days.join('\n'), questions);
+    t.regex(output, /^3 packages, .*: whole$/m);
+    const { images } = JSON.parse(output.trimEnd().split('\n').at(-1)!);
+    t.deepEqual(images[0].ranges, [
+      { start: 3 * blockSize, length: blockSize },
+      { start: 7 * blockSize, length: blockSize },
+    ]);
+  },
+);
 
 const blockSize = 65536;
 

@@ -6,21 +6,25 @@ import type { ExecutionContext } from 'ava';
 import { projectFolder } from './documents.ts';
 
 const program = join(projectFolder, 'cli/main.ts');
-const nodeArguments = ['--disable-warning=ExperimentalWarning', program];
+/** What Node is given to run `mano`. */
+export const nodeArguments = ['--disable-warning=ExperimentalWarning', program];
 /** How long a server may take to start, a command to end, in milliseconds. */
 const startMsMax = 120_000;
 export const commandMsMax = 240_000;
+
+export type ServeOptions = { more?: readonly string[]; environment?: NodeJS.ProcessEnv };
 
 /** Starts `mano serve` over a folder until the test ends; returns its TCP address. */
 export async function serve(
   t: ExecutionContext,
   folder: string,
-  ...more: string[]
+  { more = [], environment = {} }: ServeOptions = {},
 ): Promise<string> {
   const listen = ['serve', '--data', folder, '--listen', '127.0.0.1:0', ...more];
   const child = spawn(process.execPath, [...nodeArguments, ...listen], {
     stdio: ['ignore', 'pipe', 'ignore'],
     cwd: projectFolder,
+    env: { ...process.env, ...environment },
   });
   t.teardown(async () => {
     if (child.exitCode === null && child.signalCode === null) {
