@@ -8,6 +8,7 @@ import {
   type GrpcChannel,
   openChannel,
 } from '../sdk/transport/grpc-channel.ts';
+import type { Transport } from '../sdk/transport/transport.ts';
 import { type ConnectOptions, defaultDataFolder } from './connection.ts';
 import { awaitServer, gated } from './ready.ts';
 
@@ -23,21 +24,32 @@ export class Session {
     this.options = options;
   }
 
-  /** A client that calls as `role`. Its first calls wait for a server that is starting. */
+  /** A client that calls as `role`. Its calls wait for a server that is starting. */
   client<S extends DescService>(service: S, role: string): Client<S> {
+    const { channel, place } = this.open(role);
+    const ready = () => awaitServer(channel, place);
+    return gated(service, createClient(service, channel), ready);
+  }
+
+  /** A way to call as `role`, once the server takes calls. */
+  async transport(role: string): Promise<Transport> {
+    const { channel, place } = this.open(role);
+    await awaitServer(channel, place);
+    return channel;
+  }
+
+  close(): void {
+    for (const channel of this.channels.values()) channel.close();
+  }
+
+  private open(role: string): { channel: GrpcChannel; place: string } {
     const { address, tls } = this.address(role);
     let channel = this.channels.get(role);
     if (!channel) {
       channel = openChannel({ address, ...(tls && { tls }) });
       this.channels.set(role, channel);
     }
-    const transport = channel;
-    const ready = () => awaitServer(transport, address.replace(/^unix:/, ''));
-    return gated(service, createClient(service, transport), ready);
-  }
-
-  close(): void {
-    for (const channel of this.channels.values()) channel.close();
+    return { channel, place: address.replace(/^unix:/, '') };
   }
 
   /** What is said on the command line goes before the environment. */

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fromJsonString } from '@bufbuild/protobuf';
 import type { Command } from 'commander';
@@ -60,6 +61,33 @@ export function vnfCommand(program: Command): void {
   createCommand(vnf);
   readCommands(vnf);
   lifeCycleCommands(vnf);
+  agentCommand(vnf);
+}
+
+function agentCommand(vnf: Command): void {
+  asClient(vnf.command('agent <vnf>'))
+    .description(
+      'be the own side of a demo VNF until interrupted: prepare its components for each snapshot',
+    )
+    .action(
+      clientAction(async (session, options, idOrName) => {
+        const { id } = await findVnf(session, idOrName!);
+        const { VnfAgent } = await import('../../app/demo/vnf-agent.ts');
+        let last = '';
+        const print = (line: string) => {
+          // A server that is away is worth one line, not five a second.
+          if (line !== last) process.stderr.write(`${line}\n`);
+          last = line;
+        };
+        const agent = new VnfAgent(await session.transport('vnf'), id, print);
+        const interrupted = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
+        await agent.start();
+        if (!options.json) process.stdout.write(`the agent of ${id} listens\n`);
+        await interrupted;
+        await agent.stop();
+        if (options.json) printJson({ handled: agent.handled.length });
+      }),
+    );
 }
 
 function createCommand(vnf: Command): void {
