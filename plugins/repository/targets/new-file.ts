@@ -44,6 +44,12 @@ export function targetError(path: string, error: unknown): RpcError {
 }
 
 /**
+ * The names of what this process writes now. In a container each start has the same process id, so a file with
+ * it may be a predecessor's.
+ */
+const ownPartials = new Set<string>();
+
+/**
  * A file under a temporary name in the folder where it belongs. `publish` makes it durable and
  * gives it its name, in one step and only if nothing has that name; until then a crash leaves a
  * `.partial` file that `sweepPartials` removes.
@@ -65,7 +71,9 @@ export class NewFile {
     const partial = join(dirname(path), `.${basename(path)}.${unique}.partial`);
     try {
       await sweepPartials(dirname(path), basename(path));
-      return new NewFile(path, partial, await openFd(partial, 'wx+', 0o666));
+      const fd = await openFd(partial, 'wx+', 0o666);
+      ownPartials.add(basename(partial));
+      return new NewFile(path, partial, fd);
     } catch (error) {
       throw targetError(path, error);
     }
@@ -116,6 +124,7 @@ export class NewFile {
       await this.sync();
       await this.#close();
       await nameIfAbsent(this.#partial, this.path);
+      ownPartials.delete(basename(this.#partial));
       await syncFolder(dirname(this.path));
     } catch (error) {
       await this.abort();
@@ -126,6 +135,7 @@ export class NewFile {
   async abort(): Promise<void> {
     await this.#close();
     await rm(this.#partial, { force: true });
+    ownPartials.delete(basename(this.#partial));
   }
 
   async #close(): Promise<void> {
@@ -170,7 +180,8 @@ export async function sweepPartials(folder: string, name?: string): Promise<stri
   for (const found of await readdir(folder)) {
     const [, wanted, host, pid] = partialName.exec(found) ?? [];
     if (host !== machine || (name !== undefined && wanted !== name)) continue;
-    if (isAlive(Number(pid))) continue;
+    const isWritten = Number(pid) === process.pid ? ownPartials.has(found) : isAlive(Number(pid));
+    if (isWritten) continue;
     await rm(join(folder, found), { force: true });
     removed.push(found);
   }

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
 import { openQcow2 } from '../../../../plugins/repository/sources/qcow2/source.ts';
@@ -86,6 +86,18 @@ test('new file: what a dead process left is swept, what a live one writes is not
   t.is(removed.length, 1);
   t.regex(removed[0]!, /^\.dead\..*\.partial$/);
   t.is((await readdir(folder)).length, 3);
+});
+
+test('new file: what a dead process of the same id left is swept too, as after a restart in a container', async (t) => {
+  const folder = await tempFolder(t);
+  await killedWriter(join(folder, 'dead'));
+  const [left] = await readdir(folder);
+  const renamed = left!.replace(/@\d+-/, `@${process.pid}-`);
+  await rename(join(folder, left!), join(folder, renamed));
+  const mine = await NewFile.create(join(folder, 'mine'));
+  t.teardown(() => mine.abort());
+  t.deepEqual(await sweepPartials(folder), [renamed]);
+  t.is((await readdir(folder)).length, 1);
 });
 
 test('new file: a second try clears up after a first that was killed', async (t) => {
