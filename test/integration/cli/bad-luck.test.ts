@@ -9,8 +9,8 @@ import { eventually } from '../../support/eventually.ts';
 import { fillUp, smallFileSystem } from '../../support/small-file-system.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-/** Enough that a command works on it for about a second. */
-const largeBytes = 160 * 2 ** 20;
+/** Enough that a command works on it for some tenths of a second. */
+const largeBytes = 100 * 2 ** 20;
 
 const prepared = preparedFolder(test, async (_t, folder) => {
   await writeFile(join(folder, 'large.raw'), noise('large', largeBytes));
@@ -24,11 +24,11 @@ async function sizesBelow(folder: string): Promise<number[]> {
   return (await Promise.all(sizes)).map((found) => (found?.isFile() ? found.size : 0));
 }
 
-/** Sends the signal as soon as a file below `folder` has 10 MB; the command is then in the middle of its work. */
+/** Sends the signal as soon as a file below `folder` has 4 MB; the command is then in the middle of its work. */
 function strike(folder: string, signal: NodeJS.Signals): (child: ChildProcess) => void {
   return async (child) => {
     await eventually('the command writes', async () => {
-      return child.exitCode !== null || Math.max(0, ...(await sizesBelow(folder))) > 10_000_000;
+      return child.exitCode !== null || Math.max(0, ...(await sizesBelow(folder))) > 4_000_000;
     });
     child.kill(signal);
   };

@@ -68,6 +68,8 @@ test('pack --json: the last line names what was read and stored; nothing else is
   for (const [index, name] of names.entries()) {
     const [logicalBytes, pieces] = shapes[name]!;
     const image = images[index];
+    const keys = 'name logicalBytes bytesRead sampledBlocks blocks newBlocks storedBytes mapSource';
+    for (const key of keys.split(' ')) t.true(key in image, key);
     t.like(image, {
       name,
       logicalBytes,
