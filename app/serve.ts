@@ -1,4 +1,5 @@
 import { networkInterfaces } from 'node:os';
+import { invalidArgument } from '../sdk/errors.ts';
 import { createLogger, type LogLevel } from '../sdk/ports/logger.ts';
 import { readConfiguration } from './configuration.ts';
 import { clientRoles, startSystem } from './system.ts';
@@ -17,7 +18,7 @@ export type ServeOptions = {
 export async function serve(options: ServeOptions): Promise<void> {
   const logger = createLogger({ level: options.logLevel });
   const configuration = await readConfiguration(options.config);
-  const host = options.listen?.slice(0, options.listen.lastIndexOf(':')) ?? '';
+  const host = options.listen === undefined ? '' : listenHost(options.listen);
   const { kernel, ca } = await startSystem({
     dataFolder: options.data,
     configuration,
@@ -38,7 +39,10 @@ export async function serve(options: ServeOptions): Promise<void> {
     process.stdout.write(`made development certificates in ${ca.folder}\n`);
   }
   if (options.listen) {
-    const port = await kernel.listen(options.listen, ca.server);
+    const port = await kernel.listen(options.listen, ca.server).catch(async (error) => {
+      await kernel.drain(0);
+      throw error;
+    });
     process.stdout.write(
       `listening on ${host}:${port} with mutual TLS; client certificates: ${ca.folder}/clients\n`,
     );
@@ -46,6 +50,13 @@ export async function serve(options: ServeOptions): Promise<void> {
   process.stdout.write('ready\n');
   await kernel.stopped;
   process.exit(0);
+}
+
+function listenHost(address: string): string {
+  const [, host] = /^(\[[0-9a-f:.%]+\]|[^\s:]+):\d{1,5}$/i.exec(address) ?? [];
+  if (host) return host;
+  const text = `--listen "${address}": must be HOST:PORT, for example 127.0.0.1:7443 or [::1]:0`;
+  throw invalidArgument('LISTEN_INVALID', text, { address });
 }
 
 /** What the server's certificate has to name, so that clients can reach it where it listens. */

@@ -172,3 +172,15 @@ test.serial(
     t.is((await ask('operation', 'watch', id)).code, 1);
   },
 );
+
+test.serial('serve: an address that is none, or is taken, ends it with the reason', async (t) => {
+  t.timeout(commandMsMax);
+  const folder = await tempFolder(t);
+  const wrong = await mano('serve', '--data', folder, '--listen', '7443');
+  t.is(wrong.code, 2);
+  t.regex(wrong.stderr, /--listen "7443": must be HOST:PORT/);
+  const taken = await serve(t, await tempFolder(t));
+  const second = await mano('serve', '--data', folder, '--listen', taken);
+  t.not(second.code, 0);
+  t.regex(second.stderr, new RegExp(`cannot listen on ${taken}`));
+});
