@@ -11,6 +11,7 @@ import { nfvoPlugin } from '../plugins/nfvo/plugin.ts';
 import { repositoryPlugin } from '../plugins/repository/plugin.ts';
 import { vimPlugin } from '../plugins/vim/plugin.ts';
 import { vnfmPlugin } from '../plugins/vnfm/plugin.ts';
+import { invalidArgument } from '../sdk/errors.ts';
 import type { Plugin } from '../sdk/plugin.ts';
 import { systemClock } from '../sdk/ports/clock.ts';
 import type { Logger } from '../sdk/ports/logger.ts';
@@ -39,7 +40,10 @@ export type System = { kernel: Kernel; ca: DevelopmentCa; drivers: readonly stri
 export async function startSystem(options: SystemOptions): Promise<System> {
   const { configuration, logger } = options;
   const dataFolder = resolve(options.dataFolder);
-  await mkdir(dataFolder, { recursive: true, mode: 0o700 });
+  await mkdir(dataFolder, { recursive: true, mode: 0o700 }).catch((error: Error) => {
+    const text = `--data ${dataFolder} cannot be used: ${error.message}`;
+    throw invalidArgument('DATA_FOLDER_INVALID', text, { folder: dataFolder });
+  });
   const ca = await openDevelopmentCa({
     folder: join(dataFolder, 'pki'),
     roles: [...clientRoles, signerRole],
