@@ -10,6 +10,8 @@ import type {
 } from '../../plugins/repository/store/store.ts';
 import { withStore } from './with-store.ts';
 
+export type { ImageDiff };
+
 /** Checks a repository, or one package of it. Damage is in the report. */
 export async function verifyStore(folder: string, options: VerifyOptions): Promise<VerifyReport> {
   return await withStore(folder, {}, (store) => store.verify(options));

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { lstat, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type {
   ImageReader,
@@ -12,7 +12,7 @@ import { writeLz4Frame } from '../../plugins/repository/targets/lz4-frame.ts';
 import { targetError } from '../../plugins/repository/targets/new-file.ts';
 import { createQcow2 } from '../../plugins/repository/targets/qcow2.ts';
 import { createRaw } from '../../plugins/repository/targets/raw.ts';
-import { failedPrecondition, invalidArgument } from '../../sdk/errors.ts';
+import { alreadyExists, failedPrecondition, invalidArgument } from '../../sdk/errors.ts';
 import { withStore } from './with-store.ts';
 
 export const unpackFormats = ['raw', 'qcow2', 'raw.lz4'] as const;
@@ -53,8 +53,12 @@ export async function unpackFiles(
     const reader = await store.openPackage(packageId);
     try {
       const images: UnpackFilesResult['images'] = [];
-      for (const record of chosen(reader, options.images)) {
-        const path = join(options.to, fileName(record.name, format));
+      const wanted = chosen(reader, options.images).map((record) => ({
+        record,
+        path: join(options.to, fileName(record.name, format)),
+      }));
+      for (const { path } of wanted) await refuseExisting(path);
+      for (const { record, path } of wanted) {
         await makeFolder(dirname(path));
         const result = await unpackOne(reader.image(record.name), path, format, options);
         images.push({ ...result, path });
@@ -65,6 +69,12 @@ export async function unpackFiles(
       await reader.close();
     }
   });
+}
+
+// Before anything is written: a second attempt would stumble over what the first one left.
+async function refuseExisting(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found) throw alreadyExists('TARGET_EXISTS', `${path} exists already`, { path });
 }
 
 async function makeFolder(path: string): Promise<void> {

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { ImageDiff } from '../../app/store/care.ts';
 import type { UnpackFormat } from '../../app/store/unpack.ts';
 import { localAction } from '../action.ts';
 import { exitCode } from '../exit-codes.ts';
@@ -184,9 +185,28 @@ function readCommands(program: Command): void {
         const { diffPackages } = await import('../../app/store/care.ts');
         const result = await diffPackages(store, from as string, to as string);
         if (json) return printJson(result);
-        for (const image of result.images) process.stdout.write(`${JSON.stringify(image)}\n`);
+        printDiff(result.images);
       }),
     );
+}
+
+function printDiff(images: readonly ImageDiff[]): void {
+  printTable(
+    ['IMAGE', 'STATUS', 'FROM', 'TO', 'CHANGED'],
+    images.map(({ name, status, oldBytes, newBytes, changedBytes }) => [
+      name,
+      status,
+      oldBytes === undefined ? '-' : formatBytes(oldBytes),
+      newBytes === undefined ? '-' : formatBytes(newBytes),
+      formatBytes(changedBytes),
+    ]),
+  );
+  for (const { name, ranges, isCut } of images) {
+    for (const { start, length } of ranges) {
+      process.stdout.write(`${name}: ${length} bytes at ${start}\n`);
+    }
+    if (isCut) process.stdout.write(`${name}: and more\n`);
+  }
 }
 
 function careCommands(program: Command): void {

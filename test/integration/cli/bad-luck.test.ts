@@ -102,6 +102,39 @@ test('unpack: after kill -9 there is no file under the name, and the next unpack
   t.deepEqual(await readdir(join(folder, 'out')), ['large.raw'], 'the part of before is swept');
 });
 
+test('pack, gc: several commands work in one repository at a time', async (t) => {
+  const folder = await prepared(t);
+  const names = ['a', 'b', 'c'];
+  for (const name of names) {
+    const bytes = [noise('shared', 40 * blockSize), noise(name, 10 * blockSize)];
+    await writeFile(join(folder, name), Buffer.concat(bytes));
+  }
+  const store = ['--store', 'store'];
+  await manoOk(t, folder, ['pack', 'small.raw', ...store, '--id', 'before']);
+  await Promise.all([
+    ...names.map((name) => manoOk(t, folder, ['pack', name, ...store, '--id', name])),
+    manoOk(t, folder, ['gc', ...store]),
+    manoOk(t, folder, ['verify', ...store]),
+  ]);
+  t.deepEqual((await listed(t, folder)).sort(), [...names, 'before'].sort());
+  t.true((await manoOk(t, folder, ['verify', ...store, '--json'])).json().isWhole);
+  for (const name of names) {
+    await manoOk(t, folder, ['unpack', name, ...store, '--to', 'out']);
+    await sameFiles(t, join(folder, name), join(folder, 'out', name));
+  }
+});
+
+test('unpack: with one of its targets there already, none is written', async (t) => {
+  const folder = await prepared(t);
+  await writeFile(join(folder, 'first'), 'first');
+  await manoOk(t, folder, ['pack', 'first', 'small.raw', '--store', 'store', '--id', 'p']);
+  await mkdir(join(folder, 'out'));
+  await writeFile(join(folder, 'out/small.raw'), 'mine');
+  const exists = { code: 4, reason: 'TARGET_EXISTS', text: /small\.raw exists already/ };
+  await manoFails(t, folder, ['unpack', 'p', '--store', 'store', '--to', 'out'], exists);
+  t.deepEqual(await readdir(join(folder, 'out')), ['small.raw']);
+});
+
 test('pack: a store without space is exit code 8, keeps what it had, and works again with room', async (t) => {
   const small = await smallFileSystem(t, 8 * 2 ** 20);
   if (small === undefined) return;

@@ -223,6 +223,9 @@ test('list, diff, delete, gc: a repository is looked after by its commands alone
   ).json();
   t.like(images[0], { name: 'd.raw', status: 'changed', changedBytes: 3 * blockSize });
   t.deepEqual(images[0].ranges, [{ start: 3 * blockSize, length: 3 * blockSize }]);
+  const { stdout } = await manoOk(t, folder, ['diff', 'old', 'new', '--store=s']);
+  t.regex(stdout, /^d\.raw {2}changed {2}2\.50 MiB {2}2\.50 MiB {2}192\.0 KiB$/m);
+  t.true(stdout.includes(`d.raw: ${3 * blockSize} bytes at ${3 * blockSize}`), stdout);
   await manoOk(t, folder, ['delete', 'old', '--store', 's']);
   const { packages } = (await manoOk(t, folder, ['list', '--store', 's', '--json'])).json();
   t.deepEqual(
