@@ -55,9 +55,9 @@ type Moment = { snapshot: VnfSnapshot; id: string; states: ComponentStates; disk
 type Packed = { info: VnfSnapshotPkgInfo; archive: string };
 
 /**
- * The main job, end to end: a running VNF is snapshotted twice, packed, exported, wrecked, imported into an empty
- * repository on a second site, extracted and reverted; then memory, disks and the invariant across its components are
- * compared with what they were at the snapshot.
+ * The main job, end to end: a running VNF is snapshotted twice, packed, exported, wrecked, imported
+ * into an empty repository on a second site, extracted and reverted; then memory, disks and the
+ * invariant across its components are compared with what they were at the snapshot.
  */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const startMs = performance.now();
@@ -215,7 +215,10 @@ function only(all: DiskDigests, wanted: DiskDigests): DiskDigests {
   return Object.fromEntries(Object.entries(all).filter(([name]) => name in wanted));
 }
 
-/** Waits until the gateway has issued a number, or until a component reports a fault: then it may never. */
+/**
+ * Waits until the gateway has issued a number, or until a component reports a fault: then it may
+ * never.
+ */
 async function untilCounter(agent: VnfAgent, counter: number): Promise<ComponentStates> {
   const deadline = performance.now() + trafficMsMax;
   for (;;) {

@@ -12,8 +12,8 @@ export type DiskDigests = Record<string, string>;
 const chunkBytes = 4 * 1024 * 1024;
 
 /**
- * Reads the disks of a VNF snapshot straight from its drivers, past repository and archive, and hashes them. It asks the
- * drivers as the VIM does, over the VIM's socket.
+ * Reads the disks of a VNF snapshot straight from its drivers, past repository and archive, and
+ * hashes them. It asks the drivers as the VIM does, over the VIM's socket.
  */
 export async function snapshotDigests(site: Site, snapshot: VnfSnapshot): Promise<DiskDigests> {
   const digests: DiskDigests = {};

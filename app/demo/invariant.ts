@@ -15,8 +15,9 @@ export function components(states: ComponentStates): {
 }
 
 /**
- * Why two components that stand still do not fit together, or undefined when they do: the database has recorded every
- * number that was issued but, at most, the last one, and neither noticed a fault.
+ * Why two components that stand still do not fit together, or undefined when they do: the database
+ * has recorded every number that was issued but, at most, the last one, and neither noticed a
+ * fault.
  */
 export function broken(states: ComponentStates): string | undefined {
   const fault = faultOf(states);

@@ -37,7 +37,9 @@ export class Lab {
     return this.site.client(VnfSnapshotPackageService, 'oss');
   }
 
-  /** Follows an operation to its end and prints its sequence of calls. ABORTED unless it completed. */
+  /**
+   * Follows an operation to its end and prints its sequence of calls. ABORTED unless it completed.
+   */
   async follow(id: string): Promise<LifecycleOperationOccurrence> {
     const operations = this.site.client(OperationOccurrenceService, 'em');
     const request = { lifecycleOperationOccurrenceId: id };
@@ -53,7 +55,10 @@ export class Lab {
     throw aborted(error?.reason ?? 'OPERATION_FAILED', text, { operation: id });
   }
 
-  /** Makes the demo VNF on a driver, running unless `leaveStopped`; `adapt` may change its descriptor. */
+  /**
+   * Makes the demo VNF on a driver, running unless `leaveStopped`; `adapt` may change its
+   * descriptor.
+   */
   async instantiate(
     driver: string,
     leaveStopped: boolean,

@@ -7,8 +7,8 @@ import { isInstalled } from '../system.ts';
 const projectFolder = join(import.meta.dirname, '../..');
 
 /**
- * Checks that the demo can run on a driver. FAILED_PRECONDITION with reason DRIVER_NOT_READY names the packages that are
- * missing and the command that installs them.
+ * Checks that the demo can run on a driver. FAILED_PRECONDITION with reason DRIVER_NOT_READY names
+ * the packages that are missing and the command that installs them.
  */
 export function requireDriver(driver: string): void {
   if (!driverKinds.includes(driver)) {

@@ -19,8 +19,8 @@ export type Handled = { type: NotificationType; states: ComponentStates };
 const rewatchMs = 200;
 
 /**
- * The demo VNF's side of snapshots (GR NFV-TST 005 clause 6.5.1 steps 5 to 7 and 10 to 12): watches the VNFM's
- * notifications, prepares or resumes the components over their channels, and answers.
+ * The demo VNF's side of snapshots (GR NFV-TST 005 clause 6.5.1 steps 5 to 7 and 10 to 12): watches
+ * the VNFM's notifications, prepares or resumes the components over their channels, and answers.
  */
 export class VnfAgent {
   /** Every notification that was handled, in order. */
@@ -100,7 +100,9 @@ export class VnfAgent {
     }
   }
 
-  /** Returns the states in which the components stand still: after preparing, and before resuming. */
+  /**
+   * Returns the states in which the components stand still: after preparing, and before resuming.
+   */
   private async act(type: NotificationType): Promise<ComponentStates> {
     switch (type) {
       case NotificationType.SNAPSHOT_CREATION_START:

@@ -24,8 +24,9 @@ export type ComponentStatus = {
 export type ChannelOperation = 'status' | 'prepare' | 'resume' | 'wreck';
 
 /**
- * Asks a component of the demo VNF over its channel: one JSON object a line. The socket is opened for each question, and
- * again while nobody answers, because a revert replaces the machine behind it.
+ * Asks a component of the demo VNF over its channel: one JSON object a line. The socket is opened
+ * for each question, and again while nobody answers, because a revert replaces the machine behind
+ * it.
  */
 export async function askComponent(
   path: string,

@@ -27,7 +27,10 @@ export async function smallFileSystem(
   return folder;
 }
 
-/** Takes all the space that is left on the file system of a path; the function that is returned gives it back. */
+/**
+ * Takes all the space that is left on the file system of a path; the function that is returned
+ * gives it back.
+ */
 export async function fillUp(path: string): Promise<() => Promise<void>> {
   const file = await open(path, 'w');
   try {

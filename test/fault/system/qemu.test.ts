@@ -76,7 +76,7 @@ const stateOf = ({ operationState }: LifecycleOperationOccurrence) =>
   OperationState[operationState];
 
 test.serial(
-  'system: kill -9 while real guests are held: the watchdog lets them go, a restart rolls back and adopts them',
+  'system: kill -9 while real guests are held: they are let go, and adopted by a restart',
   async (t) => {
     if (!skipUnless(t, ...tools)) return;
     t.timeout(runMsMax);
@@ -113,7 +113,7 @@ test.serial(
 );
 
 test.serial(
-  'system: kill -9 while a package of real guests is made: it is whole or gone, and the guests do not notice',
+  'system: kill -9 while real guests are packed: the package is whole or gone, they live on',
   async (t) => {
     if (!skipUnless(t, ...tools)) return;
     t.timeout(runMsMax);

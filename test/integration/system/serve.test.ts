@@ -24,7 +24,7 @@ const runMsMax = 180_000;
 const mebibyte = 1024 * 1024;
 const drainMsMax = 20_000;
 
-test('system: without space for the repository a package fails cleanly, and goes in when there is room', async (t) => {
+test('system: without space a package fails cleanly, and goes in when there is room', async (t) => {
   t.timeout(runMsMax);
   const small = await smallFileSystem(t, 8 * mebibyte);
   if (small === undefined) return;
@@ -56,7 +56,7 @@ test('system: without space for the repository a package fails cleanly, and goes
   await rig.completed(packed.lifecycleOperationOccurrenceId);
 });
 
-test('system: SIGTERM drains at once, and the next start takes the operation up where it was', async (t) => {
+test('system: SIGTERM drains, and the next start takes the operation up where it was', async (t) => {
   t.timeout(runMsMax);
   const rig = await SystemRig.open(t, driver);
   const base = await makeBase(rig);
@@ -77,7 +77,7 @@ test('system: SIGTERM drains at once, and the next start takes the operation up 
   t.deepEqual(await problems(rig, expected), []);
 });
 
-test('system: a second server over the same data folder is refused, and the first goes on', async (t) => {
+test('system: a second server over one data folder is refused, and the first goes on', async (t) => {
   t.timeout(runMsMax);
   const rig = await SystemRig.open(t, driver);
   const second = await mano('serve', '--data', rig.folder);
@@ -86,7 +86,7 @@ test('system: a second server over the same data folder is refused, and the firs
   t.deepEqual((await rig.lab.lcm.queryVnf({})).vnfInstances, []);
 });
 
-test('system: over TCP the role is that of the certificate, and without one nobody is let in', async (t) => {
+test('system: over TCP the certificate gives the role, and without one nobody is let in', async (t) => {
   t.timeout(runMsMax);
   const folder = await tempFolder(t);
   const { address, stop } = await serveOverTcp(folder);

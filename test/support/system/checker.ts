@@ -12,12 +12,15 @@ import { leftovers } from './leftovers.ts';
 import type { Expected } from './procedures.ts';
 import type { SystemRig } from './system-rig.ts';
 
-/** How long guests may stand still: the longest freeze or promise of the demo VNF, in milliseconds. */
+/**
+ * How long guests may stand still: the longest freeze or promise of the demo VNF, in milliseconds.
+ */
 const standMsMax = 45_000;
 
 /**
- * The judge of a whole system after bad luck: what is wrong with it, in words; nothing when all operations have ended, all that is
- * listed is whole and is exactly what is expected, the VNF runs, and nothing is left over.
+ * The judge of a whole system after bad luck: what is wrong with it, in words; nothing when all
+ * operations have ended, all that is listed is whole and is exactly what is expected, the VNF runs,
+ * and nothing is left over.
  */
 export async function problems(rig: SystemRig, expected: Expected): Promise<string[]> {
   const checks = [operations, snapshots, packages, archives, guests, leftovers];

@@ -19,7 +19,9 @@ export type Point = { procedure: ProcedureUnderTest; failpoint: string; hit: num
 const wholeJobEvery = 12;
 /** Points of a name beyond this many are like those before. */
 const hitsMax = 3;
-/** Names that say nothing about where a procedure is: each has one of the procedure's own beside it. */
+/**
+ * Names that say nothing about where a procedure is: each has one of the procedure's own beside it.
+ */
 const unspecific = /^(operations|records)\./;
 
 const settingOf = ({ failpoint, hit }: Point) => `${failpoint}=${hit - 1}*off->1*kill`;
@@ -46,7 +48,9 @@ export async function findPoints(rig: SystemRig, base: Base): Promise<Point[]> {
   return interleave(lists);
 }
 
-/** One of each list in turn: the recovery of one procedure does not hit the failpoints of the next. */
+/**
+ * One of each list in turn: the recovery of one procedure does not hit the failpoints of the next.
+ */
 function interleave<T>(lists: T[][]): T[] {
   const longest = Math.max(...lists.map((list) => list.length));
   return Array.from({ length: longest }).flatMap((_, index) =>
@@ -112,15 +116,18 @@ async function wholeJob(rig: SystemRig, base: Base): Promise<void> {
 }
 
 /**
- * The recovery and the judgement of one procedure do not come by the failpoints of another that they do not use, so the next
- * kill can be set up with its start.
+ * The recovery and the judgement of one procedure do not come by the failpoints of another that
+ * they do not use, so the next kill can be set up with its start.
  */
 function canArm({ procedure }: Point, next: Point | undefined): next is Point {
   if (!next || !/^vnfm\./.test(next.failpoint)) return false;
   return next.procedure !== procedure && next.procedure.name !== procedure.use?.by;
 }
 
-/** Kills a site at a point, starts it again so that it will die at `next`, and judges it: what is wrong, in words. */
+/**
+ * Kills a site at a point, starts it again so that it will die at `next`, and judges it: what is
+ * wrong, in words.
+ */
 export async function killAt(
   rig: SystemRig,
   base: Base,
@@ -140,8 +147,9 @@ export async function arm(rig: SystemRig, point: Point): Promise<void> {
 }
 
 /**
- * Kills one site at many points, one after the other, judges it after each, and does the main job between. Returns what was
- * wrong, in words; ends at the first fault, because what follows it may be its consequence.
+ * Kills one site at many points, one after the other, judges it after each, and does the main job
+ * between. Returns what was wrong, in words; ends at the first fault, because what follows it may
+ * be its consequence.
  */
 export async function killAtEach(
   rig: SystemRig,

@@ -6,7 +6,9 @@ import { createInterface } from 'node:readline';
 const program = join(import.meta.dirname, '../../../cli/main.ts');
 const runMsMax = 60_000;
 
-/** What a run of `mano` said, and how it ended. `json`: its last line of output, where it is JSON. */
+/**
+ * What a run of `mano` said, and how it ended. `json`: its last line of output, where it is JSON.
+ */
 export type Run = { code: number | null; stdout: string; stderr: string; json: Json };
 type Json = { error?: { reason: string; message: string; violations: Violation[] } };
 type Violation = { field: string; description: string };

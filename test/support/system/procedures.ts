@@ -1,7 +1,10 @@
 import type { LifecycleOperationOccurrence } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import type { SystemRig } from './system-rig.ts';
 
-/** What every procedure starts from: a running VNF, a snapshot, its package, and an archive of a package that is gone. */
+/**
+ * What every procedure starts from: a running VNF, a snapshot, its package, and an archive of a
+ * package that is gone.
+ */
 export type Base = {
   snapshot: string;
   package: string;
@@ -76,7 +79,9 @@ async function goBack(rig: SystemRig, made: LifecycleOperationOccurrence): Promi
   await rig.completed(id);
 }
 
-/** An import checks every byte of the archive; that its package is there already changes nothing. */
+/**
+ * An import checks every byte of the archive; that its package is there already changes nothing.
+ */
 async function readAgain(rig: SystemRig): Promise<void> {
   const { lifecycleOperationOccurrenceId: id } = await rig.importPackage(exported);
   await rig.completed(id);
