@@ -27,8 +27,8 @@ export const kernelLimits = {
    * elsewhere.
    */
   drainStreamsMs: 1_000,
-  /** How long one plugin may take to stop. */
-  stopMs: 10_000,
+  /** How long one plugin may take to stop: to finish or give back what must not be left half done. */
+  stopMs: 20_000,
 };
 
 export type KernelLimits = typeof kernelLimits;

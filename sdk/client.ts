@@ -9,6 +9,7 @@ import {
   toBinary,
 } from '@bufbuild/protobuf';
 import { Code, internal, invalidArgument, RpcError } from './errors.ts';
+import { deadlineIn } from './ports/deadline.ts';
 import { methodPath } from './services.ts';
 import { CallMetadata } from './transport/metadata.ts';
 import { deadlineMsMax, type OutgoingCall, type Transport } from './transport/transport.ts';
@@ -109,7 +110,7 @@ function startCall(
   return transport.start({
     path: methodPath(method),
     metadata: callMetadata({ ...defaults.metadata, ...own.metadata }),
-    deadline: new Date(Date.now() + deadlineMs),
+    deadline: deadlineIn(deadlineMs),
     signal: options.signal,
     target: options.target,
   });

@@ -1,4 +1,5 @@
 import { Code, statusDetailsKey, unavailable } from '../../sdk/errors.ts';
+import { deadlineIn } from '../../sdk/ports/deadline.ts';
 import {
   type CallStatus,
   deadlineMsMax,
@@ -16,7 +17,7 @@ export async function forward(call: IncomingCall, transport: Transport): Promise
   const outgoing = transport.start({
     path: call.path,
     metadata: call.metadata,
-    deadline: call.deadline ?? new Date(Date.now() + deadlineMsMax),
+    deadline: call.deadline ?? deadlineIn(deadlineMsMax),
     signal: call.signal,
   });
   sendRequests(call, outgoing).catch(() => outgoing.cancel());

@@ -106,12 +106,15 @@ export type EngineLimits = {
   retainedFinishedMax: number;
   /** Watches at the same time. Default: 1000. */
   watchersMax: number;
+  /** How long a stop waits for an operation that holds something, in ms; letting go needs time too. Default: 5000. */
+  holdPatienceMs: number;
 };
 
 const limitsDefault: EngineLimits = {
   unfinishedMax: 256,
   retainedFinishedMax: 10_000,
   watchersMax: 1_000,
+  holdPatienceMs: 5_000,
 };
 
 export type EngineOptions = {
@@ -293,10 +296,11 @@ export class OperationEngine {
     await (await this.#runner(id)).cancel(mode);
   }
 
-  /** Interrupts what runs, lets go of what is held, and resolves when all is quiet. The store stays open. */
+  /** Lets holds end in time, interrupts what runs, lets go, and resolves when all is quiet. The store stays open. */
   async stop(): Promise<void> {
     this.#state = 'stopped';
-    await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
+    const stop = (runner: Runner) => runner.stop(this.#limits.holdPatienceMs);
+    await Promise.all([...this.#runners.values()].map(stop));
     this.#watchers.changedAll();
   }
 

@@ -15,6 +15,8 @@ import { giveUp } from './step-records.ts';
 const stallDelayMs = 1_000;
 const stallDelayMsMax = 60_000;
 const stallsMax = 1_000;
+/** How often a stop looks whether something is still held, in milliseconds. */
+const heldPollMs = 50;
 
 /** Carries one operation out: decides nothing (see next-state.ts, plan.ts), but does and records it. */
 export class Runner {
@@ -66,10 +68,22 @@ export class Runner {
     }
   }
 
-  /** Interrupts the steps, lets go of what is held, and returns when nothing runs any more. */
-  async stop(): Promise<void> {
+  /**
+   * Lets a hold come to its end for that long, so that what was captured under it counts. Then
+   * interrupts the steps, lets go of what is held, and returns when nothing runs any more.
+   */
+  async stop(holdPatienceMs: number): Promise<void> {
     this.#stop.abort();
+    for (let waitedMs = 0; waitedMs < holdPatienceMs && this.#holds(); waitedMs += heldPollMs) {
+      await this.#clock.sleep(heldPollMs);
+    }
     await this.#executor.stop(this.#running);
+  }
+
+  /** True while it works on something held, and not only to let it go. */
+  #holds(): boolean {
+    const { entry, plan, machine } = this.keeper;
+    return machine.direction === 'forward' && plan.steps.some((step) => isHeld(entry, step));
   }
 
   /**

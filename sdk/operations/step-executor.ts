@@ -118,14 +118,21 @@ export class StepExecutor {
   async letGoUnrecorded(): Promise<void> {
     const { entry, plan, machine } = this.#keeper;
     if (machine.direction === 'none') return;
-    const held = plan.steps.filter((step) => isHeld(entry, step));
     const done = new AbortController();
     const signal = this.#after(letGoMsMax, done.signal);
     const letGo = (step: Step) =>
       this.#call(step, 'compensate', signal).catch((error) => {
         this.#logger.error('hold not let go', { step: step.name, error });
       });
-    await Promise.all(held.map(letGo));
+    // Backwards, as when it is undone: what is paused cannot thaw.
+    for (const { chains } of plan.groups.toReversed()) {
+      await Promise.all(
+        chains
+          .flat()
+          .filter((step) => isHeld(entry, step))
+          .map(letGo),
+      );
+    }
     done.abort();
   }
 

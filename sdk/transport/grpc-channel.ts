@@ -5,6 +5,7 @@ import * as grpc from '@grpc/grpc-js';
 import { invalidArgument, unavailable } from '../errors.ts';
 import { fromGrpcMetadata, fromWire, sizeOptions, toGrpcMetadata, toWire } from './grpc-convert.ts';
 import { messageTooLarge } from './in-process.ts';
+import { askForLateStatus, fromLateStatus } from './late-status.ts';
 import { CallMetadata } from './metadata.ts';
 import { BoundedQueue } from './queue.ts';
 import {
@@ -160,6 +161,7 @@ class ChannelCall implements OutgoingCall {
   #open(client: grpc.Client, request: CallRequest): Stream | undefined {
     const metadata = request.metadata.clone();
     if (request.target) metadata.set(targetKey, request.target);
+    askForLateStatus(metadata);
     try {
       return client.makeBidiStreamRequest<Uint8Array, Uint8Array>(
         request.path,
@@ -188,11 +190,8 @@ class ChannelCall implements OutgoingCall {
     stream.on('error', () => {}); // The same outcome follows as `status`.
     stream.on('drain', () => this.#wake());
     stream.on('status', (status: grpc.StatusObject) => {
-      this.#finish({
-        code: status.code,
-        message: status.details,
-        trailers: fromGrpcMetadata(status.metadata),
-      });
+      const { code, details: message, metadata } = status;
+      this.#finish(fromLateStatus({ code, message, trailers: fromGrpcMetadata(metadata) }));
     });
   }
 

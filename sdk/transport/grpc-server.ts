@@ -8,6 +8,7 @@ import {
   toGrpcMetadata,
   toWire,
 } from './grpc-convert.ts';
+import { takeLateStatusAsked, toLateStatus } from './late-status.ts';
 import { BoundedQueue } from './queue.ts';
 import {
   type ByteHandler,
@@ -90,10 +91,11 @@ async function serve(stream: Stream, path: string, handle: PeerHandler): Promise
     if (!over) controller.abort(new DOMException('the call was cancelled', 'AbortError'));
   });
   const call = incomingCall(stream, path, controller.signal);
+  const lateStatusAsked = takeLateStatusAsked(call.metadata);
   const peer = { subjectAltName: stream.getAuthContext().sslPeerCertificate?.subjectaltname };
   const status = await handle(call, peer).catch((thrown) => RpcError.from(thrown).toStatus());
   over = true;
-  finish(stream, status);
+  finish(stream, lateStatusAsked ? toLateStatus(status) : status);
 }
 
 function incomingCall(stream: Stream, path: string, signal: AbortSignal): IncomingCall {

@@ -1,4 +1,5 @@
 import { Code, deadlineExceeded, RpcError, resourceExhausted } from '../errors.ts';
+import { msUntil } from '../ports/deadline.ts';
 import { CallMetadata } from './metadata.ts';
 import { BoundedQueue } from './queue.ts';
 import {
@@ -50,7 +51,7 @@ class InProcessCall implements OutgoingCall {
   }
 
   #start(request: CallRequest, handle: ByteHandler): void {
-    const leftMs = request.deadline.getTime() - Date.now();
+    const leftMs = msUntil(request.deadline);
     if (request.signal?.aborted) this.cancel();
     else if (leftMs <= 0) this.#fail(deadlinePassed());
     else {

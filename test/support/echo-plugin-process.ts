@@ -7,7 +7,11 @@ import { runLaunchedPlugin } from '../../sdk/serve-plugin.ts';
 import { implement } from '../../sdk/server.ts';
 import { echoDesc, echoImplementation } from './echo-service.ts';
 
-type Config = { exposures?: { producer: string; consumers: string[] }[]; unreadyFile?: string };
+type Config = {
+  exposures?: { producer: string; consumers: string[] }[];
+  unreadyFile?: string;
+  relay?: boolean;
+};
 
 const { service } = echoDesc([{ producer: 'echo', consumers: ['*'] }]);
 
@@ -26,7 +30,7 @@ const plugin = definePlugin({
       { logger: silentLogger },
     );
     const handle: typeof echo.handle = (call) =>
-      (call.path.endsWith('/Say') ? calling : echo).handle(call);
+      (config.relay && call.path.endsWith('/Say') ? calling : echo).handle(call);
     const readiness = () =>
       config.unreadyFile ? { ready: false, reason: 'told to be' } : { ready: true };
     return { services: [{ service, handle }], readiness };

@@ -37,6 +37,7 @@ import {
   implement,
   type ServiceImplementation,
 } from '../../sdk/server.ts';
+import { CallMetadata } from '../../sdk/transport/metadata.ts';
 
 /** A service for tests, made in code so that it is no part of the contract. */
 export type EchoMessage = Message<'test.echo.v1.EchoMessage'> & {
@@ -254,5 +255,17 @@ export function echoImplementation(
       }
     },
   };
-  return implement(service, handlers, { logger: silentLogger });
+  return withMetadata(implement(service, handlers, { logger: silentLogger }));
+}
+
+/** Headers and trailers of the producer's own, which the typed handlers do not have. */
+function withMetadata({ service, handle }: ServiceImplementation): ServiceImplementation {
+  return {
+    service,
+    handle: async (call) => {
+      call.sendHeaders(CallMetadata.of({ 'x-echo-head': 'first' }));
+      const status = await handle(call);
+      return { ...status, trailers: status.trailers.clone().set('x-echo-tail', 'last') };
+    },
+  };
 }

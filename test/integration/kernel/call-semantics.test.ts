@@ -1,4 +1,7 @@
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { create, toBinary } from '@bufbuild/protobuf';
 import test, { type ExecutionContext } from 'ava';
 import { openDevelopmentCa } from '../../../kernel/identity/development-ca.ts';
 import { type Client, createClient } from '../../../sdk/client.ts';
@@ -7,6 +10,7 @@ import { systemClock } from '../../../sdk/ports/clock.ts';
 import { silentLogger } from '../../../sdk/ports/logger.ts';
 import { servePlugin } from '../../../sdk/serve-plugin.ts';
 import { openChannel } from '../../../sdk/transport/grpc-channel.ts';
+import { CallMetadata } from '../../../sdk/transport/metadata.ts';
 import type { Transport } from '../../../sdk/transport/transport.ts';
 import { type EchoLog, echoDesc, newEchoLog } from '../../support/echo-service.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -17,9 +21,15 @@ import { throwsRpc } from '../../support/throws-rpc.ts';
 /**
  * The same semantics are promised on every way to a plugin; a caller cannot tell which it is on.
  */
-type Way = { name: string; open: (t: ExecutionContext, log: EchoLog) => Promise<Transport> };
+type Way = {
+  name: string;
+  /** What its handlers saw stays in another process. */
+  isBlind?: boolean;
+  open: (t: ExecutionContext, log: EchoLog) => Promise<Transport>;
+};
 
 const role = 'tester';
+const program = fileURLToPath(new URL('../../support/echo-plugin-process.ts', import.meta.url));
 
 const ways: Way[] = [
   {
@@ -68,23 +78,59 @@ const ways: Way[] = [
       return roleChannel(t, kernel, role);
     },
   },
+  {
+    name: 'over TCP to a plugin at an address',
+    async open(t, log) {
+      const folder = await tempFolder(t);
+      const roles = ['kernel'];
+      const ca = await openDevelopmentCa({
+        folder: join(folder, 'pki'),
+        roles,
+        clock: systemClock,
+      });
+      const place = { address: '127.0.0.1:0', tls: ca.server, dataFolder: folder };
+      const options = { ...place, logger: silentLogger, stopMs: 100 };
+      const { address, stop } = await servePlugin(echoPlugin({ log }), options);
+      t.teardown(() => stop());
+      const kernel = await testKernel(t, { roles: [role] });
+      const tls = await ca.client('kernel');
+      await kernel.attach({ instanceId: 'echo', role: 'echo', address, tls });
+      await kernel.start();
+      return roleChannel(t, kernel, role);
+    },
+  },
+  {
+    name: 'to a process that the kernel launched',
+    isBlind: true,
+    async open(t) {
+      const kernel = await testKernel(t, { roles: [role] });
+      const command = [process.execPath, '--disable-warning=ExperimentalWarning', program];
+      await kernel.launch({ instanceId: 'echo', role: 'echo', command });
+      await kernel.start();
+      return roleChannel(t, kernel, role);
+    },
+  },
 ];
 
 type Echo = Client<ReturnType<typeof echoDesc>['service']>;
 
-/** A test for every way. */
+/** A test for every way. One that looks into the log of the handlers needs them in this process. */
 function onEveryWay(
   title: string,
-  check: (t: ExecutionContext, echo: Echo, log: EchoLog) => Promise<void>,
+  check: (t: ExecutionContext, echo: Echo, log: EchoLog, transport: Transport) => Promise<void>,
+  options: { log?: boolean } = {},
 ): void {
-  for (const way of ways) {
+  for (const way of ways.filter(({ isBlind }) => !(isBlind && options.log))) {
     // One at a time: some checks are about time, and each has a kernel of its own.
     test.serial(`${way.name}: ${title}`, async (t) => {
       const log = newEchoLog();
-      await check(t, createClient(echoDesc().service, await way.open(t, log)), log);
+      const transport = await way.open(t, log);
+      await check(t, createClient(echoDesc().service, transport), log, transport);
     });
   }
 }
+
+const inSight = { log: true };
 
 async function* counts(count: number) {
   for (let index = 0; index < count; index++) yield { count: index };
@@ -115,6 +161,19 @@ onEveryWay('a stream that ends with an error delivers all messages before it', a
   };
   await throwsRpc(t, read, { code: Code.FAILED_PRECONDITION, reason: 'COUNT_FAILED' });
   t.is(seen, 1000);
+});
+
+onEveryWay('a slow reader gets all messages before an error', async (t, echo) => {
+  let seen = 0;
+  const read = async () => {
+    for await (const _ of echo.count({ count: 200, text: 'fail' })) {
+      seen++;
+      // The status arrives while most messages still wait to be read.
+      await setTimeout(1);
+    }
+  };
+  await throwsRpc(t, read, { code: Code.FAILED_PRECONDITION, reason: 'COUNT_FAILED' });
+  t.is(seen, 200);
 });
 
 onEveryWay('a stream of 1000 requests arrives', async (t, echo) => {
@@ -157,49 +216,69 @@ onEveryWay('an unexpected error is INTERNAL with an incident and nothing else', 
   t.regex(error.metadata.incident ?? '', /^[0-9a-f-]{36}$/);
 });
 
-onEveryWay('a field that breaks its rule is refused before the handler', async (t, echo, log) => {
-  const expected = { code: Code.INVALID_ARGUMENT, reason: 'FIELD_VIOLATION' };
-  const error = await throwsRpc(t, echo.say({ names: ['1', '2', '3', '4'] }), expected);
-  t.deepEqual(
-    error.violations.map(({ field }) => field),
-    ['names'],
-  );
-  t.is(log.contexts.length, 0);
-});
+onEveryWay(
+  'a field that breaks its rule is refused before the handler',
+  async (t, echo, log) => {
+    const expected = { code: Code.INVALID_ARGUMENT, reason: 'FIELD_VIOLATION' };
+    const error = await throwsRpc(t, echo.say({ names: ['1', '2', '3', '4'] }), expected);
+    t.deepEqual(
+      error.violations.map(({ field }) => field),
+      ['names'],
+    );
+    t.is(log.contexts.length, 0);
+  },
+  inSight,
+);
 
-onEveryWay('the deadline ends the call and reaches the handler', async (t, echo, log) => {
-  const expected = { code: Code.DEADLINE_EXCEEDED, reason: 'DEADLINE_EXCEEDED' };
-  await throwsRpc(t, echo.wait({}, { deadlineMs: 500 }), expected);
-  await eventually('the handler saw the abort', () => log.aborted === 1);
-  t.is(log.aborted, 1);
-});
+onEveryWay(
+  'the deadline ends the call and reaches the handler',
+  async (t, echo, log) => {
+    const expected = { code: Code.DEADLINE_EXCEEDED, reason: 'DEADLINE_EXCEEDED' };
+    await throwsRpc(t, echo.wait({}, { deadlineMs: 500 }), expected);
+    await eventually('the handler saw the abort', () => log.aborted === 1);
+    t.is(log.aborted, 1);
+  },
+  inSight,
+);
 
-onEveryWay('the handler sees the deadline of its caller', async (t, echo, log) => {
-  const before = Date.now();
-  await echo.say({}, { deadlineMs: 60_000 });
-  const deadlineMs = (log.contexts[0]?.deadline?.getTime() ?? 0) - before;
-  t.true(deadlineMs > 55_000 && deadlineMs < 65_000, `${deadlineMs}`);
-});
+onEveryWay(
+  'the handler sees the deadline of its caller',
+  async (t, echo, log) => {
+    const before = Date.now();
+    await echo.say({}, { deadlineMs: 60_000 });
+    const deadlineMs = (log.contexts[0]?.deadline?.getTime() ?? 0) - before;
+    t.true(deadlineMs > 55_000 && deadlineMs < 65_000, `${deadlineMs}`);
+  },
+  inSight,
+);
 
-onEveryWay('cancelling ends the call and reaches the handler', async (t, echo, log) => {
-  const controller = new AbortController();
-  const call = echo.wait({}, { signal: controller.signal });
-  void eventually('the handler runs', () => log.waiting === 1).then(() => controller.abort());
-  await throwsRpc(t, call, { code: Code.CANCELLED, reason: 'CANCELLED' });
-  await eventually('the handler saw the abort', () => log.aborted === 1);
-  t.is(log.aborted, 1);
-});
+onEveryWay(
+  'cancelling ends the call and reaches the handler',
+  async (t, echo, log) => {
+    const controller = new AbortController();
+    const call = echo.wait({}, { signal: controller.signal });
+    void eventually('the handler runs', () => log.waiting === 1).then(() => controller.abort());
+    await throwsRpc(t, call, { code: Code.CANCELLED, reason: 'CANCELLED' });
+    await eventually('the handler saw the abort', () => log.aborted === 1);
+    t.is(log.aborted, 1);
+  },
+  inSight,
+);
 
-onEveryWay('leaving a stream of responses ends its handler', async (t, echo, log) => {
-  const endless = async function* () {
-    for (;;) yield { text: 'more' };
-  };
-  for await (const { text } of echo.chat(endless())) {
-    t.is(text, 'MORE');
-    break;
-  }
-  await eventually('the handler was closed', () => log.chatClosed === 1);
-});
+onEveryWay(
+  'leaving a stream of responses ends its handler',
+  async (t, echo, log) => {
+    const endless = async function* () {
+      for (;;) yield { text: 'more' };
+    };
+    for await (const { text } of echo.chat(endless())) {
+      t.is(text, 'MORE');
+      break;
+    }
+    await eventually('the handler was closed', () => log.chatClosed === 1);
+  },
+  inSight,
+);
 
 onEveryWay('a failing stream of requests fails the call with its own error', async (t, echo) => {
   const broken = async function* () {
@@ -253,4 +332,21 @@ onEveryWay('many calls at once do not mix', async (t, echo) => {
     answers.map(({ text }) => text),
     texts,
   );
+});
+
+onEveryWay('headers and trailers of the producer arrive', async (t, _echo, _log, transport) => {
+  const call = transport.start({
+    path: '/test.echo.v1.EchoService/Count',
+    metadata: CallMetadata.of(),
+    deadline: new Date(Date.now() + 10_000),
+  });
+  await call.send(toBinary(echoDesc().message, create(echoDesc().message, { count: 3 })));
+  call.halfClose();
+  t.is((await call.headers).get('x-echo-head'), 'first');
+  let count = 0;
+  for await (const _ of call.responses) count++;
+  t.is(count, 3);
+  const { code, trailers } = await call.status;
+  t.is(code, 0);
+  t.is(trailers.get('x-echo-tail'), 'last');
 });

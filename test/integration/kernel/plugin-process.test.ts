@@ -1,8 +1,10 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ServerCredentials } from '@grpc/grpc-js';
 import test, { type ExecutionContext } from 'ava';
 import { PluginPlacement, PluginState } from '../../../gen/nfv/kernel/v1/plugin_pb.js';
+import { PluginService } from '../../../gen/nfv/plugin/v1/plugin_service_pb.js';
 import { openDevelopmentCa } from '../../../kernel/identity/development-ca.ts';
 import type { Kernel } from '../../../kernel/kernel.ts';
 import { createClient } from '../../../sdk/client.ts';
@@ -10,7 +12,10 @@ import { Code, isRpcError } from '../../../sdk/errors.ts';
 import { systemClock } from '../../../sdk/ports/clock.ts';
 import { silentLogger } from '../../../sdk/ports/logger.ts';
 import { servePlugin } from '../../../sdk/serve-plugin.ts';
+import { implement } from '../../../sdk/server.ts';
+import { methodPath } from '../../../sdk/services.ts';
 import { openChannel } from '../../../sdk/transport/grpc-channel.ts';
+import { ByteServer } from '../../../sdk/transport/grpc-server.ts';
 import { echoDesc } from '../../support/echo-service.ts';
 import { eventually } from '../../support/eventually.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
@@ -86,6 +91,49 @@ test.serial('launch: a killed plugin is UNAVAILABLE, then started again', async 
   t.is(pluginOf(kernel).restartCount, 1);
 });
 
+test.serial('launch: a plugin that hangs is DOWN, then killed and started again', async (t) => {
+  const patience = { probeMs: 300, probeMissesMax: 2, stopMs: 300 };
+  const slow = { backoffMsMin: 500, backoffMsMax: 500 };
+  const kernel = await testKernel(t, { limits: { ...limits, ...patience, ...slow } });
+  await launch(kernel);
+  await kernel.start();
+  const pid = await pidOf(kernel);
+  process.kill(pid, 'SIGSTOP');
+  t.true(isAlive(pid));
+  await eventually('it is down', () => pluginOf(kernel).state === PluginState.DOWN);
+  await throwsRpc(t, echoOf(kernel).say({}), unavailable);
+  await eventually('it is back', () => pluginOf(kernel).state === PluginState.READY, 30_000);
+  t.not(await pidOf(kernel), pid);
+  t.false(isAlive(pid));
+});
+
+test.serial(
+  'attach: a plugin of a later API is refused for good, with what to update',
+  async (t) => {
+    const address = `unix:${join(await tempFolder(t), 'later.sock')}`;
+    const later = implement(
+      PluginService,
+      {
+        getPluginInfo: async () => ({
+          ...{ name: 'later', role: 'echo', instanceId: 'later', version: '9.0.0' },
+          ...{ apiVersionMin: 2, apiVersionMax: 2 },
+        }),
+      },
+      { logger: silentLogger },
+    );
+    const server = new ByteServer((call) => later.handle(call));
+    for (const method of PluginService.methods) server.register(methodPath(method));
+    await server.bind(address, ServerCredentials.createInsecure());
+    t.teardown(() => server.shutdown(0));
+    const kernel = await testKernel(t, { limits });
+    await kernel.attach({ instanceId: 'later', role: 'echo', address });
+    await kernel.start();
+    t.is(pluginOf(kernel, 'later').state, PluginState.FAILED);
+    const sentence = 'the kernel speaks nfv.plugin 1, the plugin later speaks 2: update the kernel';
+    t.is(pluginOf(kernel, 'later').reason, sentence);
+  },
+);
+
 test.serial('launch: a process that ends too often in a row is given up', async (t) => {
   const kernel = await testKernel(t, { limits: { ...limits, restartsInARowMax: 2 } });
   await kernel.launch({ instanceId: 'bad', role: 'echo', command: [process.execPath, '-e', ''] });
@@ -133,7 +181,7 @@ test.serial(
   'launch: plugin processes call one another through the kernel, with their hops',
   async (t) => {
     const kernel = await testKernel(t, { limits });
-    await launch(kernel, 'first');
+    await launch(kernel, 'first', { config: { relay: true } });
     await launch(kernel, 'second');
     await kernel.start();
     const { text, names } = await echoOf(kernel).say({ text: 'second' }, { target: 'first' });

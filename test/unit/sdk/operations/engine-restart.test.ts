@@ -1,6 +1,8 @@
+import { setTimeout } from 'node:timers/promises';
 import test from 'ava';
 import { OperationState } from '../../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { Code } from '../../../../sdk/errors.ts';
+import { parallel, type Step } from '../../../../sdk/operations/engine.ts';
 import {
   define,
   gate,
@@ -26,7 +28,8 @@ test('engine: a stop interrupts steps and lets go; the next start rolls back wha
     }),
     world.release('release', ['hold']),
   ]);
-  const first = await startEngine(t, store, [definition]);
+  const limits = { holdPatienceMs: 0 };
+  const first = await startEngine(t, store, [definition], { limits });
   const { id } = await first.accept({ definition: 'test', input: {} });
   await reached.promise;
   await first.stop();
@@ -35,6 +38,76 @@ test('engine: a stop interrupts steps and lets go; the next start rolls back wha
   const done = await second.finished(id);
   t.is(statesOf(done).state, 'ROLLED_BACK');
   t.is(done.error?.reason, 'INTERRUPTED');
+});
+
+test('engine: a stop lets go in reverse, so that what is paused runs before it thaws', async (t) => {
+  const world = new World();
+  const reached = gate();
+  const letGo = (name: string): Partial<Step> => ({
+    hold: true,
+    compensate: async () => {
+      world.log.push(`begin ${name}`);
+      await setTimeout(20);
+      world.log.push(`end ${name}`);
+    },
+  });
+  const definition = define(() => [
+    parallel([[world.step('freeze a', letGo('thaw a'))], [world.step('freeze b')]]),
+    world.step('hold a', letGo('release a')),
+    world.step('capture', {
+      run: ({ signal }) =>
+        new Promise((_, reject) => {
+          reached.open();
+          signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+        }),
+    }),
+  ]);
+  const limits = { holdPatienceMs: 0 };
+  const engine = await startEngine(t, await openStore(t), [definition], { limits });
+  await engine.accept({ definition: 'test', input: {} });
+  await reached.promise;
+  await engine.stop();
+  t.deepEqual(
+    world.log.filter((line) => !line.startsWith('run')),
+    ['begin release a', 'end release a', 'begin thaw a', 'end thaw a'],
+  );
+});
+
+test('engine: a stop waits for what is held to be let go, and the next start goes on there', async (t) => {
+  const world = new World();
+  const store = await openStore(t);
+  const reached = gate();
+  const capture = gate();
+  const definition = define(() => [
+    world.step('hold', { hold: true }),
+    world.step('capture', {
+      run: () => {
+        reached.open();
+        return capture.promise;
+      },
+    }),
+    world.release('release', ['hold']),
+    world.step('save', {
+      run: ({ signal, resumed }) =>
+        resumed
+          ? Promise.resolve()
+          : new Promise((_, reject) => {
+              signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+            }),
+    }),
+  ]);
+  const first = await startEngine(t, store, [definition]);
+  const { id } = await first.accept({ definition: 'test', input: {} });
+  await reached.promise;
+  const stopped = first.stop();
+  await setTimeout(100);
+  t.true(world.effects.has('hold'));
+  capture.open();
+  await stopped;
+  t.false(world.effects.has('hold'));
+  const second = await startEngine(t, store, [definition]);
+  t.is(statesOf(await second.finished(id)).state, 'COMPLETED');
+  t.deepEqual(world.log, ['run hold', 'run release']);
 });
 
 test('engine: a stop without a hold leaves the step open; the next start resumes it', async (t) => {
