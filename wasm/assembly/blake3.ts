@@ -1,8 +1,6 @@
 // BLAKE3 over chunks and their tree. A subtree here is at most 64 chunks (64 KiB) long, which is
 // one block.
-import {
-  compress4, compressScratchSize, loadMessages, startChaining, storeChaining,
-} from './blake3-compress';
+import { compress4, compressScratchSize, startChaining, storeChaining } from './blake3-compress';
 
 const chunkSize: u32 = 1024;
 const chunkStart: u32 = 1;
@@ -13,14 +11,11 @@ const root: u32 = 8;
 // Hashes four whole chunks that follow one another into four chaining values.
 function fourChunks(input: usize, counter: u32, target: usize, scratch: usize): void {
   startChaining(scratch);
-  loadMessages(scratch, input, chunkSize);
-  compress4(scratch, counter, 1, 64, chunkStart);
+  compress4(scratch, input, chunkSize, counter, 1, 64, chunkStart);
   for (let at: u32 = 64; at < chunkSize - 64; at += 64) {
-    loadMessages(scratch, input + at, chunkSize);
-    compress4(scratch, counter, 1, 64, 0);
+    compress4(scratch, input + at, chunkSize, counter, 1, 64, 0);
   }
-  loadMessages(scratch, input + chunkSize - 64, chunkSize);
-  compress4(scratch, counter, 1, 64, chunkEnd);
+  compress4(scratch, input + chunkSize - 64, chunkSize, counter, 1, 64, chunkEnd);
   storeChaining(scratch, target);
 }
 
@@ -34,16 +29,14 @@ function oneChunk(
   let start = chunkStart;
   startChaining(scratch);
   while (length > 64) {
-    loadMessages(scratch, input, 0);
-    compress4(scratch, counter, 0, 64, start);
+    compress4(scratch, input, 0, counter, 0, 64, start);
     start = 0;
     input += 64;
     length -= 64;
   }
   memory.fill(lastBlock, 0, 64);
   memory.copy(lastBlock, input, length);
-  loadMessages(scratch, lastBlock, 0);
-  compress4(scratch, counter, 0, length, start | chunkEnd | flags);
+  compress4(scratch, lastBlock, 0, counter, 0, length, start | chunkEnd | flags);
   storeChaining(scratch, values);
   memory.copy(target, values, 32);
 }
@@ -59,8 +52,7 @@ function merge(values: usize, count: u32, flags: u32, scratch: usize): void {
     // Past the last pair the lanes hash left-over bytes; nobody reads their results.
     for (let pair: u32 = 0; pair < pairs; pair += 4) {
       startChaining(scratch);
-      loadMessages(scratch, values + pair * 64, 64);
-      compress4(scratch, 0, 0, 64, levelFlags);
+      compress4(scratch, values + pair * 64, 64, 0, 0, 64, levelFlags);
       storeChaining(scratch, values + pair * 32);
     }
     if (count & 1) {

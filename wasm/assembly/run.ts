@@ -11,6 +11,11 @@ const kindZero: u8 = 0;
 const kindSameAsParent: u8 = 1;
 const kindLz4: u8 = 2;
 const kindRaw: u8 = 3;
+const kindLeft: u8 = 4;
+const kindPlain: u8 = 7;
+/** Which new blocks encodeRun leaves to the host: those that a parent has a block for, or all. */
+const leaveChanged: u32 = 1;
+const leaveAll: u32 = 2;
 
 // Work area of an instance at `scratch`: the hash's, then LZ4's table.
 const tableOffset: usize = hashScratchSize;
@@ -31,14 +36,25 @@ function storeNew(block: usize, target: usize, scratch: usize, kind: usize, want
   return blockSize;
 }
 
+// @ts-ignore: decorator
+@inline
+function isHole(id: usize): bool {
+  return !(load<u64>(id) | load<u64>(id, 8) | load<u64>(id, 16) | load<u64>(id, 24));
+}
+
+// Whether a new block is left to the host, given its parent's id or 0.
+function isLeft(leave: u32, parentId: usize): bool {
+  return leave == leaveAll || (leave == leaveChanged && parentId != 0 && !isHole(parentId));
+}
+
 /**
  * Encodes `count` blocks at `input`. Fills one kind (u8), id (32 bytes), offset and length (u32; in
  * `output`) per block and returns the bytes used in `output`, which needs 512 bytes more than the
  * blocks have. `parentIds`: 32 bytes a block or 0 for none; a block whose id is the parent's is
- * neither compressed nor stored.
+ * neither compressed nor stored. `leave`: 1 or 2 leaves changed or all new blocks to the host.
  */
 export function encodeRun(
-  input: usize, count: u32, parentIds: usize, wantsLz4: bool,
+  input: usize, count: u32, parentIds: usize, wantsLz4: bool, leave: u32,
   output: usize, kinds: usize, ids: usize, offsets: usize, lengths: usize, scratch: usize,
 ): u32 {
   let used: u32 = 0;
@@ -51,7 +67,9 @@ export function encodeRun(
       store<u8>(kinds + i, kindZero);
     } else {
       hashSubtree(block, blockSize, 0, true, id, scratch);
-      if (parentIds && isSameId(id, parentIds + i * idSize)) store<u8>(kinds + i, kindSameAsParent);
+      const parentId: usize = parentIds ? parentIds + i * idSize : 0;
+      if (parentId && isSameId(id, parentId)) store<u8>(kinds + i, kindSameAsParent);
+      else if (isLeft(leave, parentId)) store<u8>(kinds + i, kindLeft);
       else size = storeNew(block, output + used, scratch, kinds + i, wantsLz4);
     }
     store<u32>(offsets + i * 4, used);
@@ -70,7 +88,9 @@ function decodeBlock(
     memory.fill(target, 0, blockSize);
     return 0;
   }
-  if (kind == kindLz4) {
+  if (kind == kindPlain) {
+    // The host put the plain bytes there already.
+  } else if (kind == kindLz4) {
     if (decompress(stored, length, target, blockSize) != blockSize) return 1;
   } else {
     if (kind != kindRaw || length != blockSize) return 1;
@@ -83,8 +103,9 @@ function decodeBlock(
 
 /**
  * Decodes `count` stored blocks, described as encodeRun does, to consecutive blocks at `output`,
- * and checks each against its id. Returns 0, or for the first bad block -(4 * index + 1) when its
- * bytes are malformed and -(4 * index + 2) when its digest is not the id.
+ * and checks each against its id; those of kind 7 are there already and are only checked. Returns
+ * 0, or for the first bad block -(4 * index + 1) when its bytes are malformed and -(4 * index + 2)
+ * when its digest is not the id.
  */
 export function decodeRun(
   input: usize, count: u32, output: usize,

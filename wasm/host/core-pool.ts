@@ -2,10 +2,17 @@ import { availableParallelism } from 'node:os';
 import { hash } from './blake3.ts';
 import { CoreError } from './errors.ts';
 import type { Job } from './job.ts';
-import { blockSize, idSize, type Slot } from './layout.ts';
+import { blockSize, idSize, kindLeft, kindLz4, kindZero, type Slot } from './layout.ts';
 import { coreModule, createMemory, instantiate } from './load.ts';
-import { planDecode, planEncode } from './plan.ts';
-import type { DecodedRun, DecodeRun, EncodedRun, EncodeRun } from './runs.ts';
+import { planDecode, planEncode, planLeft } from './plan.ts';
+import type {
+  Compression,
+  DecodedRun,
+  DecodeRun,
+  EncodedRun,
+  EncodeRun,
+  LeftBlock,
+} from './runs.ts';
 import { Slots } from './slots.ts';
 import {
   type Executor,
@@ -18,11 +25,15 @@ import {
 export { BlockError, CoreError, ShortReadError } from './errors.ts';
 export { blockSize, idSize, runBlocksMax } from './layout.ts';
 export type {
+  Compression,
   DecodedRun,
   DecodeRun,
   EncodedRun,
   EncodeRun,
   Extent,
+  FullEncoding,
+  LeftBlock,
+  StoredBase,
   StoredBlock,
 } from './runs.ts';
 
@@ -42,6 +53,14 @@ export type CorePoolOptions = {
   slots?: number;
   /** How to start a worker; tests give others. */
   startWorker?: StartWorker;
+};
+
+type RunInSlot = {
+  slot: Slot;
+  blocks: number;
+  compress: Compression;
+  used: number;
+  release: () => void;
 };
 
 /**
@@ -89,29 +108,25 @@ export class CorePool {
    * free again.
    */
   async encode(run: EncodeRun): Promise<EncodedRun> {
-    const extents = planEncode(run);
+    const { extents, older } = planEncode(run);
     const slot = await this.slots.take();
-    const { blocks, compress, bytes, parentIds } = run;
+    const { blocks, compress, bytes, parentIds, leaveChanged = false } = run;
     if (bytes) this.bytes.set(bytes, slot.input);
+    if (run.older?.bytes) this.bytes.set(run.older.bytes, slot.output);
     if (parentIds) this.bytes.set(parentIds, slot.parentIds);
-    const used = await this.runIn(slot, {
+    const release = this.releaser(slot);
+    const used = await this.runIn(release, {
       kind: 'encode',
       slot,
       blocks,
       extents,
       filled: bytes?.length ?? 0,
       hasParent: parentIds !== undefined,
+      ...(older && { older: { extents: older, filled: run.older?.bytes?.length ?? 0 } }),
       compress,
+      leaveChanged,
     });
-    const { buffer } = this.memory;
-    return {
-      kinds: new Uint8Array(buffer, slot.kinds, blocks),
-      ids: new Uint8Array(buffer, slot.ids, blocks * idSize),
-      offsets: new Uint32Array(buffer, slot.offsets, blocks),
-      lengths: new Uint32Array(buffer, slot.lengths, blocks),
-      data: new Uint8Array(buffer, slot.output, used),
-      release: this.releaser(slot),
-    };
+    return this.encoded({ slot, blocks, compress, used, release });
   }
 
   /**
@@ -120,7 +135,7 @@ export class CorePool {
    * written.
    */
   async decode(run: DecodeRun): Promise<DecodedRun> {
-    const { kinds, offsets, lengths, reads, writes } = planDecode(run);
+    const { kinds, offsets, lengths, reads, writes, special } = planDecode(run);
     const slot = await this.slots.take();
     const { buffer } = this.memory;
     const blocks = run.blocks.length;
@@ -131,11 +146,25 @@ export class CorePool {
     run.blocks.forEach((block, i) => {
       this.bytes.set(block.id, slot.ids + i * idSize);
     });
-    await this.runIn(slot, { kind: 'decode', slot, blocks, reads, writes });
-    const length = run.targetFd === undefined ? blocks * blockSize : 0;
     const release = this.releaser(slot);
+    const wantsLz4 = run.wantsLz4 ?? false;
+    const job: Job = { kind: 'decode', slot, blocks, reads, writes, special, wantsLz4 };
+    await this.runIn(release, job);
+    const length = run.targetFd === undefined ? blocks * blockSize : 0;
+    const bytes = new Uint8Array(buffer, slot.output, length);
+    if (wantsLz4) {
+      return {
+        bytes,
+        exported: this.exported(
+          slot,
+          special.map(({ index }) => index),
+          blocks,
+        ),
+        release,
+      };
+    }
     if (length === 0) release();
-    return { bytes: new Uint8Array(buffer, slot.output, length), release };
+    return { bytes, release };
   }
 
   /** BLAKE3-256 of bytes of any length, in the calling thread. */
@@ -151,11 +180,57 @@ export class CorePool {
     await this.executor.close();
   }
 
-  private async runIn(slot: Slot, job: Job): Promise<number> {
+  private encoded(run: RunInSlot): EncodedRun {
+    const { slot, blocks, release } = run;
+    const { buffer } = this.memory;
+    return {
+      kinds: new Uint8Array(buffer, slot.kinds, blocks),
+      ids: new Uint8Array(buffer, slot.ids, blocks * idSize),
+      offsets: new Uint32Array(buffer, slot.offsets, blocks),
+      lengths: new Uint32Array(buffer, slot.lengths, blocks),
+      data: new Uint8Array(buffer, slot.output, run.used),
+      storeLeft: (left) => this.storeLeft(run, left),
+      release,
+    };
+  }
+
+  private async storeLeft(run: RunInSlot, blocks: readonly LeftBlock[]) {
+    const { slot, compress } = run;
+    const left = planLeft(blocks, (index) => this.bytes[slot.kinds + index] === kindLeft);
+    const job: Job = {
+      kind: 'storeLeft',
+      slot,
+      blocks: run.blocks,
+      left,
+      used: run.used,
+      compress,
+    };
+    const used = await this.runIn(run.release, job);
+    const damagedBases = left.filter(({ index }) => this.bytes[slot.damaged + index] === 1).length;
+    return { ...this.encoded({ ...run, used }), damagedBases };
+  }
+
+  // Blocks that were compressed again lie where they were decoded to, the others where they were
+  // read to.
+  private exported(slot: Slot, special: readonly number[], blocks: number): DecodedRun['exported'] {
+    const { buffer } = this.memory;
+    const offsets = new Uint32Array(buffer, slot.offsets, blocks);
+    const lengths = new Uint32Array(buffer, slot.lengths, blocks);
+    return Array.from({ length: blocks }, (_, index) => {
+      const kind = this.bytes[slot.kinds + index];
+      if (kind === kindZero) return undefined;
+      const isMoved = special.includes(index);
+      const start = isMoved ? slot.output + index * blockSize : slot.input + offsets[index]!;
+      const encoding = kind === kindLz4 ? 'lz4' : 'raw';
+      return { encoding, bytes: this.bytes.subarray(start, start + lengths[index]!) };
+    });
+  }
+
+  private async runIn(release: () => void, job: Job): Promise<number> {
     try {
       return await this.executor.run(job);
     } catch (error) {
-      this.slots.give(slot);
+      release();
       throw error;
     }
   }

@@ -12,14 +12,25 @@ export const runBlocksMax = 64;
 export const idSize = 32;
 /** Bytes of a page of WebAssembly memory. */
 export const pageSize = 65536;
-/** Pages of an instance's work area; the module checks that it fits. */
-export const scratchPages = 1;
+/**
+ * Pages of an instance's work area: one for hashing and LZ4, two for a base and the block behind
+ * it, one for the tables of a difference, one for the stored bytes of a base.
+ */
+export const scratchPages = 5;
 
 /** Kinds of encoded blocks, the same numbers as in the module. */
 export const kindZero = 0;
 export const kindSameAsParent = 1;
 export const kindLz4 = 2;
 export const kindRaw = 3;
+/** New, and left to a second job. */
+export const kindLeft = 4;
+export const kindZstd = 5;
+export const kindDelta = 6;
+/** Its plain bytes are in the output already. */
+export const kindPlain = 7;
+/** Which new blocks encodeRun leaves: none, those that a parent has a block for, all. */
+export const leave = { none: 0, changed: 1, all: 2 } as const;
 
 const runBytesMax = blockSize * runBlocksMax;
 // Compressing writes a little beyond 64 KiB before it finds that a block did not shrink, and
@@ -39,6 +50,8 @@ export type Slot = {
   readonly parentIds: number;
   readonly offsets: number;
   readonly lengths: number;
+  /** One byte a block: 1 when its base was damaged. */
+  readonly damaged: number;
   readonly input: number;
   readonly output: number;
 };
@@ -46,6 +59,12 @@ export type Slot = {
 /** Address of the work area of instance `index`. */
 export function scratchAddress(index: number): number {
   return pageSize * (1 + index * scratchPages);
+}
+
+/** Parts of the work area at `scratch` that differences use. */
+export function deltaArea(scratch: number): { base: number; tables: number; stored: number } {
+  const base = scratch + pageSize;
+  return { base, tables: base + 2 * blockSize, stored: base + 3 * blockSize };
 }
 
 /** Addresses of slot `index` in a memory with `instances` work areas. */
@@ -59,6 +78,7 @@ export function slotAt(index: number, instances: number): Slot {
     parentIds: base + 4096,
     offsets: base + 8192,
     lengths: base + 9216,
+    damaged: base + 10240,
     input,
     output: input + runBytesMax + slack,
   };

@@ -1,7 +1,21 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { CoreError } from './errors.ts';
-import { memoryPages, pageSize, scratchAddress, scratchPages } from './layout.ts';
+import { memoryPages, pageSize, scratchAddress } from './layout.ts';
+
+type Encode = (
+  input: number,
+  count: number,
+  parentIds: number,
+  wantsLz4: number,
+  leave: number,
+  output: number,
+  kinds: number,
+  ids: number,
+  offsets: number,
+  lengths: number,
+  scratch: number,
+) => number;
 
 /**
  * What the module exports. Addresses and lengths are bytes; the sources say what each may read and
@@ -19,20 +33,12 @@ export type CoreExports = {
     scratch: number,
   ): void;
   hashParent(pair: number, isRoot: number, target: number, scratch: number): void;
+  cutRun(input: number, length: number, gear: number, ends: number): number;
   compress(source: number, length: number, target: number, table: number): number;
   decompress(source: number, length: number, target: number, capacity: number): number;
-  encodeRun(
-    input: number,
-    count: number,
-    parentIds: number,
-    wantsLz4: number,
-    output: number,
-    kinds: number,
-    ids: number,
-    offsets: number,
-    lengths: number,
-    scratch: number,
-  ): number;
+  encodeRun: Encode;
+  /** The same with the older image's blocks in `output`. */
+  encodeDifferent: Encode;
   decodeRun(
     input: number,
     count: number,
@@ -43,7 +49,10 @@ export type CoreExports = {
     lengths: number,
     scratch: number,
   ): number;
+  deltaCompress(window: number, target: number, capacity: number, table: number): number;
+  deltaDecompress(source: number, length: number, window: number): number;
   scratchSize: WebAssembly.Global;
+  deltaTableSize: WebAssembly.Global;
 };
 
 /** An instance of the core with its own work area in a memory that others may share. */
@@ -87,6 +96,7 @@ export function instantiate(
 ): Core {
   const instance = new WebAssembly.Instance(module, { env: { memory } });
   const exports = instance.exports as unknown as CoreExports;
-  assert(exports.scratchSize.value <= scratchPages * pageSize, 'the work area fits its pages');
+  assert(exports.scratchSize.value <= pageSize, 'the work area fits its page');
+  assert(exports.deltaTableSize.value <= pageSize, 'the tables of a difference fit theirs');
   return { exports, memory, bytes: new Uint8Array(memory.buffer), scratch: scratchAddress(index) };
 }

@@ -1,7 +1,25 @@
 // What a worker has to do for a run, worked out and checked before it starts. No I/O here.
 import { CoreError } from './errors.ts';
-import { blockSize, idSize, kindLz4, kindRaw, kindZero, runBlocksMax } from './layout.ts';
-import type { DecodeRun, EncodeRun, Extent, StoredBlock } from './runs.ts';
+import {
+  blockSize,
+  idSize,
+  kindDelta,
+  kindLz4,
+  kindRaw,
+  kindZero,
+  kindZstd,
+  runBlocksMax,
+} from './layout.ts';
+import type {
+  Compression,
+  DecodeRun,
+  EncodeRun,
+  Extent,
+  LeftBlock,
+  StoredBase,
+  StoredBlock,
+} from './runs.ts';
+import { zstdLevelMax } from './zstd.ts';
 
 /** Most extents of a run: one for each 512-byte sector of it. */
 export const extentsMax = 8192;
@@ -11,13 +29,25 @@ const writeBytesMax = 1024 * 1024;
 /** A piece of a file and where it is in the slot's input (reads) or output (writes). */
 export type Transfer = { fd: number; fileOffset: number; slotOffset: number; length: number };
 
+/** A block that the worker decodes by itself: its stored bytes lie at `offset` of the input. */
+export type SpecialBlock = {
+  index: number;
+  offset: number;
+  length: number;
+  encoding: 'zstd' | 'delta';
+  base?: StoredBase;
+};
+
 export type DecodePlan = {
   kinds: Uint8Array;
   offsets: Uint32Array;
   lengths: Uint32Array;
   reads: Transfer[];
   writes: Transfer[];
+  special: SpecialBlock[];
 };
+
+const kindOf = { raw: kindRaw, lz4: kindLz4, zstd: kindZstd, delta: kindDelta };
 
 function bad(message: string, details: Record<string, string | number> = {}): CoreError {
   return new CoreError('BAD_RUN', message, details);
@@ -30,15 +60,23 @@ function checkCount(name: string, value: number, min: number, max: number): void
 }
 
 /** Checks a run to encode; returns its extents in order. Throws BAD_RUN. */
-export function planEncode(run: EncodeRun): Extent[] {
+export function planEncode(run: EncodeRun): { extents: Extent[]; older?: Extent[] } {
   checkCount('blocks', run.blocks, 1, runBlocksMax);
+  checkCompression(run.compress);
   const size = run.blocks * blockSize;
-  if (run.bytes && run.extents) throw bad('a run has either bytes or extents, not both');
-  if (run.bytes) checkCount('bytes.length', run.bytes.length, 0, size);
   if (run.parentIds && run.parentIds.length !== run.blocks * idSize) {
     const { length } = run.parentIds;
     throw bad(`parentIds has ${length} bytes: must have ${idSize} a block`, { length });
   }
+  const extents = planContent(run, size);
+  if (run.older === undefined) return { extents };
+  if (!run.parentIds) throw bad('a run with an older image needs the ids of its blocks');
+  return { extents, older: planContent(run.older, size) };
+}
+
+function planContent(run: Pick<EncodeRun, 'bytes' | 'extents'>, size: number): Extent[] {
+  if (run.bytes && run.extents) throw bad('a run has either bytes or extents, not both');
+  if (run.bytes) checkCount('bytes.length', run.bytes.length, 0, size);
   // Copies, because the caller's objects may hold what cannot be sent to a worker.
   const extents = (run.extents ?? [])
     .map(({ fd, fileOffset, bufferOffset, length }) => ({ fd, fileOffset, bufferOffset, length }))
@@ -53,6 +91,35 @@ export function planEncode(run: EncodeRun): Extent[] {
     end = bufferOffset + length;
   }
   return extents;
+}
+
+function checkCompression(compress: Compression): void {
+  if (typeof compress === 'object')
+    checkCount('the zstd level', compress.zstdLevel, 1, zstdLevelMax);
+}
+
+/** Checks blocks that are to be stored by a second job; `kinds` are those of the run. */
+export function planLeft(
+  blocks: readonly LeftBlock[],
+  isLeft: (index: number) => boolean,
+): LeftBlock[] {
+  checkCount('the number of left blocks', blocks.length, 0, runBlocksMax);
+  const seen = new Set<number>();
+  return blocks.map(({ index, base }) => {
+    if (!isLeft(index) || seen.has(index)) throw bad(`block ${index} of the run was not left`);
+    seen.add(index);
+    return base === undefined ? { index } : { index, base: planBase(base) };
+  });
+}
+
+// A copy, because the caller's object may hold what cannot be sent to a worker.
+function planBase({ id, encoding, fd, offset, length }: StoredBase): StoredBase {
+  if (id.length !== idSize) throw bad(`the id of a base has ${id.length} bytes`);
+  if (!['raw', 'lz4', 'zstd'].includes(encoding)) throw bad(`a base is stored as ${encoding}`);
+  checkCount('a base’s length', length, 1, blockSize);
+  checkCount('a base’s fd', fd, 0, 2 ** 31 - 1);
+  checkCount('a base’s offset', offset, 0, Number.MAX_SAFE_INTEGER - blockSize);
+  return { id: new Uint8Array(id), encoding, fd, offset, length };
 }
 
 // Appends a transfer, or lengthens the last one when the new one continues it in the file and in
@@ -74,8 +141,11 @@ function checkStored(block: StoredBlock, stored: Uint8Array | undefined): void {
     throw bad(`an id has ${block.id.length} bytes: must have ${idSize}`);
   }
   checkCount('a stored block’s length', block.length, 1, blockSize);
-  if (block.encoding !== 'lz4' && block.encoding !== 'raw') {
-    throw bad(`a block’s encoding is ${block.encoding}: must be lz4 or raw`);
+  if (!(block.encoding in kindOf)) {
+    throw bad(`a block’s encoding is ${block.encoding}: must be lz4, raw, zstd or delta`);
+  }
+  if ((block.encoding === 'delta') !== (block.base !== undefined)) {
+    throw bad(`a block stored as ${block.encoding} has ${block.base ? 'a' : 'no'} base`);
   }
   if (stored) checkCount('a stored block’s offset', block.offset, 0, stored.length - block.length);
   else {
@@ -98,6 +168,7 @@ export function planDecode(run: DecodeRun): DecodePlan {
     lengths: new Uint32Array(count),
     reads: [],
     writes: [],
+    special: [],
   };
   let used = 0;
   run.blocks.forEach((block, i) => {
@@ -105,13 +176,17 @@ export function planDecode(run: DecodeRun): DecodePlan {
     plan.kinds[i] = kindZero;
     if (isZero) return;
     checkStored(block, run.stored);
-    const { fd, offset, length, encoding } = block;
-    plan.kinds[i] = encoding === 'lz4' ? kindLz4 : kindRaw;
+    const { fd, offset, length, encoding, base } = block;
+    plan.kinds[i] = kindOf[encoding];
     plan.lengths[i] = length;
     plan.offsets[i] = run.stored ? offset : used;
     if (!run.stored) {
       append(plan.reads, { fd, fileOffset: offset, slotOffset: used, length }, Infinity);
       used += length;
+    }
+    if (encoding === 'zstd' || encoding === 'delta') {
+      const at = { index: i, offset: plan.offsets[i]!, length };
+      plan.special.push({ ...at, encoding, ...(base && { base: planBase(base) }) });
     }
     if (run.targetFd === undefined) return;
     const targetLength = block.targetLength ?? blockSize;

@@ -61,6 +61,32 @@ test('encode: a run gives for every block what the reference gives', async (t) =
   t.log(`seed ${seed}`);
 });
 
+test('encode: beside the older image a run gives the same', async (t) => {
+  const pool = await CorePool.open({ workers: 0 });
+  t.teardown(() => pool.close());
+  const property = fc.asyncProperty(blocks, parents, async (plain, relations) => {
+    const older = Buffer.alloc(plain.length * blockSize);
+    const parentIds = new Uint8Array(plain.length * idSize);
+    plain.forEach((block, i) => {
+      if (relations[i] === 'hole') return;
+      const before = Buffer.from(block);
+      if (relations[i] === 'other') before[blockSize - 1]! ^= 1;
+      older.set(before, i * blockSize);
+      if (before.some((byte) => byte !== 0)) parentIds.set(referenceHash(before), i * idSize);
+    });
+    const bytes = Buffer.concat(plain);
+    const content = { blocks: plain.length, bytes, parentIds, older: { bytes: older } };
+    const run = await pool.encode({ ...content, compress: true });
+    plain.forEach((block, i) => {
+      const parentId = parentIds.subarray(i * idSize, (i + 1) * idSize);
+      t.deepEqual(partsOf(run, i), expectedOf(block, parentId));
+    });
+    run.release();
+  });
+  await fc.assert(property, { seed, numRuns: 25 });
+  t.log(`seed ${seed}`);
+});
+
 test('decode: what a run encoded comes back, in memory and in a file', async (t) => {
   const pool = await CorePool.open({ workers: 0 });
   t.teardown(() => pool.close());

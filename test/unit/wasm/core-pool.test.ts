@@ -308,3 +308,29 @@ test('pool: close rejects the runs that wait and lets the one in progress finish
   const late = pool.encode({ blocks: 1, bytes: image(1), compress: true });
   t.is((await t.throwsAsync(late, { instanceOf: CoreError }))?.reason, 'POOL_CLOSED');
 });
+
+test('encode: what is equal in the older image takes its id unhashed, and data never a hole’s', async (t) => {
+  const pool = await openPool(t, { workers: 1 });
+  const bytes = image(8);
+  const parentIds = new Uint8Array(8 * idSize).fill(7);
+  parentIds.fill(0, 2 * idSize, 3 * idSize);
+  const older = Buffer.from(bytes);
+  older[5 * blockSize]! ^= 1;
+  const run = await pool.encode({
+    blocks: 8,
+    bytes,
+    parentIds,
+    older: { bytes: older },
+    compress: true,
+  });
+  t.deepEqual([...run.kinds], [0, 1, 3, 1, 0, 2, 1, 1]);
+  t.true(run.ids.subarray(idSize, 2 * idSize).every((byte) => byte === 7));
+  t.deepEqual(
+    run.ids.slice(2 * idSize, 3 * idSize),
+    pool.hash(bytes.subarray(2 * blockSize, 3 * blockSize)),
+  );
+  run.release();
+  const call = () => pool.encode({ blocks: 8, bytes, older: { bytes }, compress: true });
+  const error = await t.throwsAsync<CoreError>(call);
+  t.is(error?.reason, 'BAD_RUN');
+});
