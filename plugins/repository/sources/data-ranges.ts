@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { OpenFile } from './open-file.ts';
+import type { ByteRange } from './source.ts';
 
 /**
  * Which parts of a file hold data. Node has no lseek, so the kernel is asked (SEEK_DATA, SEEK_HOLE)
@@ -23,20 +24,38 @@ print "end\\n";
 `;
 /** A file smaller than this is read as a whole: asking costs more than reading. */
 const askFromBytes = 1 << 20;
+/**
+ * The same for parts of a file: reading that many zeros takes as long as asking about a large file
+ * with few holes.
+ */
+const askFromBytesWithin = 256 << 20;
 
 export type DataRange = { start: number; end: number };
 /** `seek`: the kernel said it. `whole`: not asked, or it could not answer; `reason` says why. */
 export type DataRanges = { ranges: AsyncIterable<DataRange>; origin: () => string };
 
-async function* whole(file: OpenFile): AsyncGenerator<DataRange> {
+type AskedFile = Pick<OpenFile, 'fd' | 'sizeBytes'>;
+
+function sumOf(ranges: readonly ByteRange[]): number {
+  return ranges.reduce((sum, { length }) => sum + length, 0);
+}
+
+async function* whole(file: AskedFile): AsyncGenerator<DataRange> {
   if (file.sizeBytes > 0) yield { start: 0, end: file.sizeBytes };
 }
 
 /**
  * In order, without overlaps, within the file's size; whatever lies between them reads as zeros.
  */
-export function dataRanges(file: OpenFile, perl = 'perl'): DataRanges {
+export function dataRanges(
+  file: AskedFile,
+  perl = 'perl',
+  within?: readonly ByteRange[],
+): DataRanges {
   if (file.sizeBytes < askFromBytes) return { ranges: whole(file), origin: () => 'whole:small' };
+  if (within !== undefined && sumOf(within) < askFromBytesWithin) {
+    return { ranges: whole(file), origin: () => 'whole:few parts asked for' };
+  }
   let origin = 'seek';
   async function* ranges(): AsyncGenerator<DataRange> {
     let covered = 0;

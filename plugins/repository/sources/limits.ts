@@ -15,3 +15,7 @@ export const clusterCacheMax = 4;
 export const internalSnapshotsMax = 256;
 /** Steps between two turns of the event loop in a walk that needs no input. */
 export const stepsPerTurn = 4096;
+/** Bytes of a piece of a streamed image: 1 MiB, so that the messages that wait stay small. */
+export const streamPieceBytesMax = 2 ** 20;
+/** Milliseconds in which a stream that is waited for must bring something: 5 minutes. */
+export const streamIdleMsMax = 5 * 60 * 1000;

@@ -4,9 +4,11 @@ import {
   open as fsOpen,
   read as fsRead,
   fstat,
+  fstatSync,
   readSync,
 } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import {
   dataLoss,
@@ -15,6 +17,7 @@ import {
   permissionDenied,
   RpcError,
 } from '../../../sdk/errors.ts';
+import { systemClock } from '../../../sdk/ports/clock.ts';
 
 const openFd = promisify(fsOpen);
 const closeFd = promisify(fsClose);
@@ -27,6 +30,10 @@ export type OpenFile = {
   readonly sizeBytes: number;
   /** Equal exactly for the same file, whatever its name. */
   readonly identity: string;
+  /**
+   * Differs after any change of the content; undefined where the system cannot tell (a device).
+   */
+  fingerprint(): Promise<string | undefined>;
   /** Bytes that the file system has given to it; less than the size means holes. */
   readonly allocatedBytes: number;
   /** Fills `target` from `position`; a file that ends before is DATA_LOSS `SOURCE_TRUNCATED`. */
@@ -90,6 +97,7 @@ export async function openFile(path: string): Promise<OpenFile> {
       path,
       sizeBytes,
       identity: `${stat.dev}:${stat.ino}`,
+      fingerprint: () => fingerprint(fd),
       allocatedBytes: stat.isFile() ? stat.blocks * 512 : sizeBytes,
       read: (position, target) => readFully(fd, path, position, target),
       readNow: (position, target) => readFullyNow(fd, path, position, target),
@@ -99,6 +107,27 @@ export async function openFile(path: string): Promise<OpenFile> {
     await closeFd(fd);
     throw error;
   }
+}
+
+/**
+ * The kernel stamps changes with a clock that ticks every 1 to 10 ms, so a change right after
+ * another may leave no trace. Then the next tick is waited for, at most this often.
+ */
+const tickMs = 20;
+const ticksMax = 50;
+
+async function fingerprint(fd: number): Promise<string | undefined> {
+  for (let tick = 0; tick < ticksMax; tick += 1) {
+    const stat = fstatSync(fd, { bigint: true });
+    if (!stat.isFile()) return undefined;
+    const ageMs = Math.abs(systemClock.now().getTime() - Number(stat.ctimeMs));
+    if (ageMs > tickMs) {
+      return `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
+    }
+    await delay(tickMs);
+  }
+  // Somebody writes to it all the time.
+  return undefined;
 }
 
 function readSome(fd: number, target: Uint8Array, from: number, position: number): Promise<number> {

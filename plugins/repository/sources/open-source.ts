@@ -1,6 +1,8 @@
 import { invalidArgument } from '../../../sdk/errors.ts';
 import { lz4FrameMagic } from './lz4-frame/header.ts';
 import { openLz4Frame } from './lz4-frame/source.ts';
+import { isNbdAddress, parseNbdAddress } from './nbd/address.ts';
+import { openNbd } from './nbd/source.ts';
 import { openFile } from './open-file.ts';
 import type { ChainOptions } from './qcow2/chain.ts';
 import { qcow2Magic } from './qcow2/header.ts';
@@ -16,12 +18,22 @@ export type OpenOptions = ChainOptions & {
    * Without one the first bytes decide, and `probed` of the result says so.
    */
   format?: ImageFormat;
+  /** Of an NBD export: the dirty bitmap that tells what changed. */
+  bitmap?: string;
 };
 
 export type OpenedSource = { source: BlockSource; format: ImageFormat; probed: boolean };
 
-/** Opens an image file for reading; its caller closes `source`. */
+/**
+ * Opens an image for reading: a file, or an NBD export by its URI. Its caller closes `source`. With
+ * `bitmap` it can tell changes.
+ */
 export async function openSource(path: string, options: OpenOptions = {}): Promise<OpenedSource> {
+  if (isNbdAddress(path)) return await openExport(path, options);
+  if (options.bitmap !== undefined) {
+    const text = `${path} is a file: only an NBD export tells of a dirty bitmap`;
+    throw invalidArgument('BITMAP_WITHOUT_NBD', text, { path });
+  }
   const probed = options.format === undefined;
   const format = options.format ?? (await probeFormat(path));
   // Where the first bytes of the image are believed, those of its backing files are too.
@@ -34,6 +46,16 @@ export async function openSource(path: string, options: OpenOptions = {}): Promi
     format: String(format),
     known: 'raw, qcow2, raw.lz4',
   });
+}
+
+async function openExport(uri: string, { format, bitmap }: OpenOptions): Promise<OpenedSource> {
+  if (format !== undefined && format !== 'raw') {
+    const text = `${uri} is an NBD export, whose bytes are those of the disk: not ${format}`;
+    throw invalidArgument('SOURCE_FORMAT_UNKNOWN', text, { path: uri, format });
+  }
+  const changes = bitmap === undefined ? {} : { changes: { bitmap } };
+  const source = await openNbd(parseNbdAddress(uri), changes);
+  return { source, format: 'raw', probed: false };
 }
 
 async function probeFormat(path: string): Promise<ImageFormat> {

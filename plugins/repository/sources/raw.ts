@@ -1,6 +1,6 @@
 import { dataRanges } from './data-ranges.ts';
 import { type OpenFile, openFile, truncated } from './open-file.ts';
-import type { BlockSource, FileExtent, SourceExtent } from './source.ts';
+import type { BlockSource, ByteRange, FileExtent, SourceExtent } from './source.ts';
 
 /** A raw image: the bytes of the file are the bytes of the disk, its holes are zeros. */
 export interface RawSource extends BlockSource {
@@ -41,8 +41,8 @@ class OpenRaw implements RawSource {
     this.sizeBytes = sizeBytes;
   }
 
-  async *extents(): AsyncGenerator<SourceExtent> {
-    const { ranges, origin } = dataRanges(this.#file, this.#perl);
+  async *extents(within?: readonly ByteRange[]): AsyncGenerator<SourceExtent> {
+    const { ranges, origin } = dataRanges(this.#file, this.#perl, within);
     let offset = 0;
     for await (const range of ranges) {
       const start = Math.min(range.start, this.sizeBytes);
@@ -67,6 +67,10 @@ class OpenRaw implements RawSource {
     const inside = Math.max(0, Math.min(target.length, this.sizeBytes - offset));
     if (inside > 0) await this.#file.read(offset, target.subarray(0, inside));
     target.fill(0, inside);
+  }
+
+  fingerprint(): Promise<string | undefined> {
+    return this.#file.fingerprint();
   }
 
   close(): Promise<void> {

@@ -6,6 +6,9 @@
 /** A piece of the image that is either zero throughout or has to be read. Offsets are in bytes. */
 export type SourceExtent = { offset: number; length: number; kind: 'data' | 'zero' };
 
+/** A part of the image in bytes. */
+export type ByteRange = { start: number; length: number };
+
 /**
  * Bytes of an open file that are bytes of the image: `length` bytes at `fileOffset` of `fd` belong
  * at `bufferOffset` of the buffer that is being filled.
@@ -23,8 +26,10 @@ export interface BlockSource {
   readonly sizeBytes: number;
   /**
    * In order, without gaps or overlaps, the whole image. `zero` is certain, `data` may be zero too.
+   * `within`: sorted, the only parts about which it matters; all else may count as `data`
+   * without a look, so that asking costs no more than the parts do.
    */
-  extents(): AsyncIterable<SourceExtent>;
+  extents(within?: readonly ByteRange[]): AsyncIterable<SourceExtent>;
   /**
    * The pieces of open files that hold this range, so that a worker can read by itself. What no
    * piece covers is zero. Undefined when the range cannot be read that way: then use `read`.
@@ -35,6 +40,11 @@ export interface BlockSource {
    * A file that ends too early is DATA_LOSS `SOURCE_TRUNCATED` with path and offset.
    */
   read(offset: number, target: Uint8Array): Promise<void>;
+  /**
+   * Differs after any change of what is read. Absent or undefined where that cannot be told: then
+   * an interrupted run starts anew.
+   */
+  fingerprint?(): Promise<string | undefined>;
   close(): Promise<void>;
 }
 

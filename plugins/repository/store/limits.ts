@@ -2,8 +2,6 @@
  * Every bound of the store, with its unit and its reason. The first group is part of the storage
  * format.
  */
-import { blockSize } from '../../../wasm/host/layout.ts';
-
 export { blockSize, idSize, runBlocksMax } from '../../../wasm/host/layout.ts';
 
 /** The version that this code writes of every object; see docs/storage-format.md. */
@@ -40,6 +38,17 @@ export const roleBytesMax = 64;
 /** Space kept back for leases and markers when everything else is full: dozens of them fit. */
 export const reserveBytes = 256 * 1024;
 
+/**
+ * A checkpoint is written when both have passed since the last: milliseconds, so that many small
+ * segments never slow a writer down, and bytes read, so that it is worth the effort.
+ */
+export const checkpointMsMin = 2000;
+export const checkpointBytesMin = 16 * 1024 * 1024;
+/** How long an unfinished package is kept after its last checkpoint, in milliseconds: a week. */
+export const checkpointKeptMs = 7 * 24 * 60 * 60 * 1000;
+/** Blocks called done that are compared with the source before a run goes on behind them. */
+export const resumeSamples = 16;
+
 /** How long a lease lasts without renewal, in milliseconds; long enough for a stalled disk. */
 export const leaseTermMs = 5 * 60 * 1000;
 /** How much the clocks of two machines that share a repository may differ, in milliseconds. */
@@ -52,6 +61,15 @@ export const leasesMax = 4096;
  * the disk.
  */
 export const runsInFlightMax = 8;
+/** Runs of 4 MiB of an image cut by content that are read ahead. */
+export const cutRunsInFlightMax = 3;
+/** Runs of blocks that an export reads ahead, each up to 4 MiB of copies beside the core. */
+export const exportRunsInFlightMax = 4;
+/**
+ * Blocks of a run that is packed, restored or verified, 2 MiB: longer runs make nothing faster and
+ * keep 25 MiB more in memory.
+ */
+export const runBlocksUsual = 32;
 /**
  * Bytes after which a segment in progress is fsynced in the background, so that closing it has
  * little to wait for.
@@ -60,11 +78,33 @@ export const syncStrideBytes = 32 * 1024 * 1024;
 /** Open segment files kept for reading. */
 export const openSegmentsMax = 64;
 /** Bytes of index files kept in memory for confirming look-ups. */
-export const indexCacheBytesMax = 64 * 1024 * 1024;
-/** Pieces in which pages are read: they lie together, so the next ones are likely wanted. */
-export const pagePieceBytes = 256 * 1024;
+export const indexCacheBytesMax = 32 * 1024 * 1024;
+/**
+ * Entries whose table is kept in memory, as many as fit into 2^21 slots: 24 MiB with what growing
+ * leaves behind. Beyond, they are looked up in a file, and so many more may be stored before that
+ * file is made anew. It is also how many entries of its own a run compares a new block with.
+ */
+export const memoryEntriesMax = 1_740_000;
+/** 2^21 buckets: their directory takes 8 MiB of memory. */
+export const lookupBucketBitsMax = 21;
+/** Segments that a table may list: 64 MiB of its head, 16 TiB of blocks that do not shrink. */
+export const lookupSegmentsMax = 1_048_576;
+/** A table of 2^32 entries has 34 GB and is the largest that there can be. */
+export const lookupBytesMax = 2 ** 36;
+/** Bytes that are sorted at once, and that are gathered for each part, when the table is made. */
+export const lookupPartitionBytes = 8 * 1024 * 1024;
+export const lookupSpillBytes = 12 * 2048;
+/** Pieces in which pages are read: two pages. */
+export const pagePieceBytes = 8 * 1024;
+/** Pieces read at once on a walk: pages lie together, so the next ones are wanted as well. */
+export const pagePiecesAhead = 32;
 /** Pieces of pages kept in memory: 8 MiB. */
-export const pagePiecesMax = 32;
+export const pagePiecesMax = 1024;
+/**
+ * Level of zstd when none is chosen: the lowest whose independent blocks of 64 KiB are together
+ * within 3 % of what `zstd -1` makes of a whole disk image.
+ */
+export const zstdLevelDefault = 4;
 /** Blocks called clean that are checked against the parent by default. */
 export const samplesDefault = 64;
 export const samplesMax = 65_536;
@@ -72,9 +112,9 @@ export const samplesMax = 65_536;
 export const damagesMax = 1000;
 /** Share of a segment, in bytes, that must be garbage before it is rewritten. */
 export const rewriteThresholdDefault = 0.5;
-/** Most bytes of stored blocks that are read at once when they lie together. */
-export const readAheadBytes = 64 * blockSize;
 /** A writer closes a segment at this many entries, so that an index (3 MiB) is cheap to load. */
 export const segmentEntriesTarget = 65_536;
 /** Entries are gathered up to this many bytes before they are written. */
 export const gatherBytesMax = 1024 * 1024;
+/** Segments in one marker, so that it stays a small object. */
+export const markerSegmentsMax = 10_000;

@@ -3,6 +3,7 @@ import { dataLoss } from '../../../sdk/errors.ts';
 import { decodeLz4Block } from '../sources/lz4-frame/decode-block.ts';
 import { encodeFrameHeader, rawBlockFlag } from '../sources/lz4-frame/header.ts';
 import { encodeZeros, zeroBlock } from '../sources/lz4-frame/zeros.ts';
+import { giveUp } from './give-up.ts';
 import { NewFile } from './new-file.ts';
 import type { BlockTarget } from './target.ts';
 
@@ -32,6 +33,10 @@ export function plainBlock({ index, encoding, bytes }: StoredBlock): Uint8Array 
   throw dataLoss('BLOCK_CORRUPT', `block ${index} does not decompress`, { index: String(index) });
 }
 
+/** How much of a frame is there: its header and first blocks; or nothing at all. */
+export type FrameStart = { blocks: number; bytes: number };
+const nothing: FrameStart = { blocks: 0, bytes: 0 };
+
 /**
  * Writes stored blocks as an LZ4 frame, copying them byte for byte. The blocks come in ascending
  * order; those left out are zero. Only a last block that the image fills in part is written anew.
@@ -44,10 +49,13 @@ export class Lz4FrameEncoder {
   #pieces: Uint8Array[] = [];
   #pendingBytes = 0;
 
-  constructor(sizeBytes: number) {
+  /** `from`: what is written already, header included. */
+  constructor(sizeBytes: number, from: FrameStart = nothing) {
     this.#sizeBytes = sizeBytes;
     this.#blockCount = Math.ceil(sizeBytes / blockBytes);
-    this.#push(encodeFrameHeader(sizeBytes));
+    this.#next = from.blocks;
+    this.#position = from.bytes;
+    if (from.bytes === 0) this.#push(encodeFrameHeader(sizeBytes));
   }
 
   /** Adds zero blocks up to but without block `index`. Take the output when `full`. */
@@ -123,8 +131,9 @@ export async function* encodeFrame(
   blocks: AsyncIterable<StoredBlock>,
   sizeBytes: number,
   onBlock?: (block: PlacedBlock) => void,
+  from?: FrameStart,
 ): AsyncGenerator<Uint8Array> {
-  const encoder = new Lz4FrameEncoder(sizeBytes);
+  const encoder = new Lz4FrameEncoder(sizeBytes, from);
   for await (const block of blocks) {
     for (const _ of encoder.zerosUntil(block.index)) yield encoder.take();
     const placed = encoder.add(block);
@@ -141,22 +150,38 @@ export type Compress = (
   plain: Uint8Array,
 ) => Uint8Array | undefined | Promise<Uint8Array | undefined>;
 
-/** Writes stored blocks into a new `.raw.lz4` file. */
+/** What a `.raw.lz4` file is written from. */
+export type FrameSource = {
+  sizeBytes: number;
+  /** The stored blocks from that one on. */
+  blocks(first: number): AsyncIterable<StoredBlock>;
+  /** How much of a file that was begun is right. Without it nothing is. */
+  check?(fd: number, keptBytes: number): Promise<FrameStart>;
+  /** Keep what was written when this is interrupted. */
+  keepPartial?: boolean | undefined;
+};
+
+/** Writes stored blocks into a new `.raw.lz4` file; see NewFile for `tag`. Returns what it kept. */
 export async function writeLz4Frame(
   path: string,
-  blocks: AsyncIterable<StoredBlock>,
-  sizeBytes: number,
-): Promise<void> {
-  const file = await NewFile.create(path);
+  source: FrameSource,
+  tag?: string,
+): Promise<FrameStart> {
+  const { sizeBytes, check } = source;
+  const file = await NewFile.create(path, tag);
   try {
-    let position = 0;
-    for await (const piece of encodeFrame(blocks, sizeBytes)) {
+    const isBegun = file.keptBytes > 0 && check !== undefined;
+    const from = isBegun ? await check(file.fd, file.keptBytes) : nothing;
+    let position = from.bytes;
+    for await (const piece of encodeFrame(source.blocks(from.blocks), sizeBytes, undefined, from)) {
       await file.write(position, piece);
       position += piece.length;
     }
+    await file.truncate(position);
     await file.publish();
+    return from;
   } catch (error) {
-    await file.abort();
+    await giveUp(file, error, source.keepPartial);
     throw error;
   }
 }

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { close, fsync, ftruncate, open, read, write } from 'node:fs';
+import { close, fstat, fsync, ftruncate, open, read, write } from 'node:fs';
 import { link, open as openHandle, readdir, rename, rm, unlink } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import {
@@ -12,17 +11,13 @@ import {
   RpcError,
   resourceExhausted,
 } from '../../../sdk/errors.ts';
+import { formatPartialName, type PartialName, parsePartialName } from './partial-name.ts';
 
 const openFd = promisify(open);
 const closeFd = promisify(close);
+const statFd = promisify(fstat);
 const syncFd = promisify(fsync);
 const truncateFd = promisify(ftruncate);
-
-/**
- * The name of a file that is being written: hidden, with the machine and the process that write it.
- */
-const partialName = /^\.(.*)\.([A-Za-z0-9_.-]+)@(\d+)-[0-9a-f]{12}\.partial$/;
-const machine = hostname().replace(/[^A-Za-z0-9_-]/g, '_') || 'host';
 
 /** Turns what the file system says into what the caller can act on. */
 export function targetError(path: string, error: unknown): RpcError {
@@ -57,24 +52,36 @@ const ownPartials = new Set<string>();
 export class NewFile {
   readonly path: string;
   readonly fd: number;
+  /** How long the file was that another process left unfinished and this one goes on with; or 0. */
+  readonly keptBytes: number;
   readonly #partial: string;
   #open = true;
 
-  private constructor(path: string, partial: string, fd: number) {
+  private constructor(path: string, partial: string, fd: number, keptBytes: number) {
     this.path = path;
+    this.keptBytes = keptBytes;
     this.#partial = partial;
     this.fd = fd;
   }
 
-  static async create(path: string): Promise<NewFile> {
-    const unique = `${machine}@${process.pid}-${randomBytes(6).toString('hex')}`;
-    const partial = join(dirname(path), `.${basename(path)}.${unique}.partial`);
+  /**
+   * `tag` says what the file becomes. A file with the same tag that nobody writes any more is taken
+   * over: its bytes are no more than a guess, which the caller checks. Others are removed.
+   */
+  static async create(path: string, tag = randomTag()): Promise<NewFile> {
+    const [folder, name] = [dirname(path), basename(path)];
+    // Where this process writes the same thing to the same place already, nothing is taken over.
+    const isTaken = ownPartials.has(formatPartialName(name, tag));
+    const own = formatPartialName(name, isTaken ? randomTag() : tag);
+    ownPartials.add(own);
     try {
-      await sweepPartials(dirname(path), basename(path));
-      const fd = await openFd(partial, 'wx+', 0o666);
-      ownPartials.add(basename(partial));
-      return new NewFile(path, partial, fd);
+      const isKept = !isTaken && (await takeOver(folder, name, tag, own));
+      await sweepPartials(folder, name);
+      const fd = await openFd(join(folder, own), isKept ? 'r+' : 'wx+', 0o666);
+      const keptBytes = isKept ? (await statFd(fd)).size : 0;
+      return new NewFile(path, join(folder, own), fd, keptBytes);
     } catch (error) {
+      ownPartials.delete(own);
       throw targetError(path, error);
     }
   }
@@ -138,6 +145,12 @@ export class NewFile {
     ownPartials.delete(basename(this.#partial));
   }
 
+  /** Ends writing; what was written stays for a later `create` with the same tag. */
+  async suspend(): Promise<void> {
+    await this.#close();
+    ownPartials.delete(basename(this.#partial));
+  }
+
   async #close(): Promise<void> {
     if (!this.#open) return;
     this.#open = false;
@@ -170,23 +183,51 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** Takes a file with this tag that nobody writes; of two that try, the rename lets one. */
+async function takeOver(folder: string, name: string, tag: string, own: string): Promise<boolean> {
+  for (const found of await leftPartials(folder, name, own)) {
+    if (found.tag !== tag) continue;
+    // In a container a predecessor had the same process id, hence the same name.
+    if (found.file === own) return true;
+    try {
+      await rename(join(folder, found.file), join(folder, own));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
+  return false;
+}
+
+/** What processes of this machine that no longer run left half-written in this folder. */
+async function leftPartials(
+  folder: string,
+  name?: string,
+  own?: string,
+): Promise<(PartialName & { file: string })[]> {
+  const left: (PartialName & { file: string })[] = [];
+  for (const file of await readdir(folder)) {
+    const known = parsePartialName(file);
+    if (known === undefined || (name !== undefined && known.wanted !== name)) continue;
+    const isOwn = known.pid === process.pid;
+    const isWritten = isOwn ? ownPartials.has(file) : isAlive(known.pid);
+    if (!isWritten || file === own) left.push({ ...known, file });
+  }
+  return left;
+}
+
 /**
  * Removes what processes of this machine that no longer run left half-written in this folder, and
  * returns the names. With `name` only what was to become that file: so a second try clears up after
  * a first that was killed.
  */
 export async function sweepPartials(folder: string, name?: string): Promise<string[]> {
-  const removed: string[] = [];
-  for (const found of await readdir(folder)) {
-    const [, wanted, host, pid] = partialName.exec(found) ?? [];
-    if (host !== machine || (name !== undefined && wanted !== name)) continue;
-    const isWritten = Number(pid) === process.pid ? ownPartials.has(found) : isAlive(Number(pid));
-    if (isWritten) continue;
-    await rm(join(folder, found), { force: true });
-    removed.push(found);
-  }
-  return removed;
+  const left = await leftPartials(folder, name);
+  for (const { file } of left) await rm(join(folder, file), { force: true });
+  return left.map(({ file }) => file);
 }
+
+const randomTag = () => randomBytes(6).toString('hex');
 
 function isAlive(pid: number): boolean {
   try {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { invalidArgument } from '../../../sdk/errors.ts';
+import type { FileExtent } from '../sources/source.ts';
 import { NewFile } from './new-file.ts';
-import type { BlockTarget } from './target.ts';
+import type { BlockTarget, KeptFile } from './target.ts';
 
 /** Where the bytes of a qcow2 file go; positions count from the start of that file. */
 export interface Qcow2Sink {
@@ -64,6 +65,15 @@ export class Qcow2Writer {
       await this.#sink.write(position, part.length === clusterSize ? part : padded(part));
     }
     return first;
+  }
+
+  /** Where blocks of the image lie; those without a cluster get one, in the order of the calls. */
+  async place(blocks: readonly number[]): Promise<number[]> {
+    return await this.#inTurn(async () => {
+      const positions: number[] = [];
+      for (const block of blocks) positions.push(await this.#place(block));
+      return positions;
+    });
   }
 
   /** Writes what is left of the tables and the header; gives the size of the file. */
@@ -205,12 +215,20 @@ export function checkQcow2Size(name: string, sizeBytes: number) {
   throw invalidArgument('IMAGE_SIZE_UNALIGNED', message, { name, sizeBytes: String(sizeBytes) });
 }
 
-/** A new qcow2 file of an image with a multiple of 512 bytes. */
-export async function createQcow2(path: string, sizeBytes: number): Promise<BlockTarget> {
+/**
+ * A new qcow2 file of an image with a multiple of 512 bytes. With a `tag` (see NewFile) a file that
+ * was begun is gone on with; blocks must then be written in the order of the image.
+ */
+export async function createQcow2(
+  path: string,
+  sizeBytes: number,
+  tag?: string,
+): Promise<BlockTarget> {
   checkQcow2Size(path, sizeBytes);
-  const file = await NewFile.create(path);
+  const file = await NewFile.create(path, tag);
   const writer = new Qcow2Writer(file, sizeBytes);
   return {
+    ...(file.keptBytes > 0 && { kept: keptClusters(file, writer) }),
     async write(offset, bytes) {
       await writer.write(offset, bytes);
     },
@@ -219,5 +237,24 @@ export async function createQcow2(path: string, sizeBytes: number): Promise<Bloc
       await file.publish();
     },
     abort: () => file.abort(),
+    suspend: () => file.suspend(),
+  };
+}
+
+/** Blocks get their clusters in the order of the image, so they lie where they lay before. */
+function keptClusters(file: NewFile, writer: Qcow2Writer): KeptFile {
+  return {
+    async locate(first, _count, present = []) {
+      const indexes = [...present.keys()].filter((index) => present[index]);
+      const positions = await writer.place(indexes.map((index) => first + index));
+      const extents = positions.map((fileOffset, at): FileExtent => {
+        const bufferOffset = indexes[at]! * clusterSize;
+        return { fd: file.fd, fileOffset, bufferOffset, length: clusterSize };
+      });
+      const isThere = positions.every((position) => position + clusterSize <= file.keptBytes);
+      return isThere ? extents : undefined;
+    },
+    // Whatever lies behind is written over, or cut off in the end.
+    endAt: async () => undefined,
   };
 }

@@ -143,6 +143,10 @@ class OpenFrame implements BlockSource {
     return bytes;
   }
 
+  fingerprint(): Promise<string | undefined> {
+    return this.#file.fingerprint();
+  }
+
   close(): Promise<void> {
     return this.#file.close();
   }

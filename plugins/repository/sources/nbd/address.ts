@@ -8,6 +8,11 @@ export type NbdAddress =
 
 const defaultPort = 10809;
 
+/** True for a text that means an NBD export and no file. */
+export function isNbdAddress(text: string): boolean {
+  return /^nbd(\+unix)?:\/\//.test(text);
+}
+
 /** `nbd+unix:///EXPORT?socket=PATH` or `nbd://HOST[:PORT]/EXPORT`. */
 export function parseNbdAddress(text: string): NbdAddress {
   const wrong = (why: string) =>
@@ -38,8 +43,13 @@ export function parseNbdAddress(text: string): NbdAddress {
   return { host, port: Number(url.port || defaultPort), exportName };
 }
 
-export function formatNbdAddress(address: NbdAddress): string {
+export function formatNbdAddress(address: NbdAddress, encrypted = false): string {
+  const scheme = encrypted ? 'nbds' : 'nbd';
   const name = encodeURIComponent(address.exportName);
-  if ('socketPath' in address) return `nbd+unix:///${name}?socket=${address.socketPath}`;
-  return `nbd://${address.host}:${address.port}/${name}`;
+  if ('socketPath' in address) {
+    const path = encodeURIComponent(address.socketPath).replaceAll('%2F', '/');
+    return `${scheme}+unix:///${name}?socket=${path}`;
+  }
+  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+  return `${scheme}://${host}:${address.port}/${name}`;
 }

@@ -77,6 +77,22 @@ export class NbdConnection {
     }));
   }
 
+  /** Writes; `bytes` must not change until it has resolved. */
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    const pending = change(offset);
+    await this.#request(command.write, offset, bytes.length, pending, bytes);
+  }
+
+  /** Makes a range zero without sending zeros. */
+  async zero(offset: number, length: number): Promise<void> {
+    await this.#request(command.writeZeroes, offset, length, change(offset));
+  }
+
+  /** Makes durable what was written before. */
+  async flush(): Promise<void> {
+    await this.#request(command.flush, 0, 0, change(0));
+  }
+
   /** What the server knows of a range: by number of context, at least one extent each. */
   async status(offset: number, length: number): Promise<Map<number, StatusExtent[]>> {
     const contexts = new Map<number, StatusExtent[]>();
@@ -94,6 +110,7 @@ export class NbdConnection {
     offset: number,
     length: number,
     pending: (settle: (error?: RpcError) => void) => Pending,
+    bytes?: Uint8Array,
   ): Promise<void> {
     await this.#takeTurn();
     try {
@@ -114,7 +131,11 @@ export class NbdConnection {
           else reject(error);
         };
         this.#requests.set(cookie, pending(settle));
-        this.negotiated.socket.write(encodeRequest(type, cookie, offset, length));
+        const { socket } = this.negotiated;
+        socket.cork();
+        socket.write(encodeRequest(type, cookie, offset, length));
+        if (bytes !== undefined) socket.write(bytes);
+        socket.uncork();
       });
     } finally {
       this.#giveTurn();
@@ -150,6 +171,10 @@ export class NbdConnection {
     this.#fail(failedPrecondition('NBD_CLOSED', `${this.name} was closed`, { export: this.name }));
     await closed;
   }
+}
+
+function change(offset: number): (settle: (error?: RpcError) => void) => Pending {
+  return (settle) => ({ kind: 'change', offset, settle });
 }
 
 function connectTo(address: NbdAddress, name: string, timeoutMs: number): Promise<Socket> {

@@ -20,6 +20,8 @@ export type Negotiated = {
   /** Another one than at the start if the connection was encrypted. */
   socket: Socket | TLSSocket;
   sizeBytes: number;
+  /** What the export can do: bits of `transmissionFlag`. */
+  flags: number;
   structured: boolean;
   /** The names of contexts that the server has, by their numbers. */
   contexts: Map<number, string>;
@@ -147,22 +149,22 @@ class Handshake {
     return found;
   }
 
-  async go(): Promise<Pick<Negotiated, 'sizeBytes' | 'blockMinBytes' | 'readMaxBytes'>> {
+  async go(): Promise<Pick<Negotiated, 'sizeBytes' | 'flags' | 'blockMinBytes' | 'readMaxBytes'>> {
     const { name, exportName } = this.#options;
     const wanted = Buffer.from([0, 1, 0, info.blockSize]);
     const replies = await this.#ask(option.go, Buffer.concat([encodeText(exportName), wanted]));
     const last = replies.at(-1)!;
     if (last.type !== optionReply.ack) throw this.#refused(`the export "${exportName}"`, last);
-    let sizeBytes: number | undefined;
+    let size: { sizeBytes: number; flags: number } | undefined;
     let block = { blockMinBytes: 1, readMaxBytes: limits.readBytes };
     for (const { type, data } of replies) {
       if (type !== optionReply.info || data.length < 2) continue;
       const kind = data.readUInt16BE(0);
-      if (kind === info.export) sizeBytes = exportSize(name, data);
+      if (kind === info.export) size = exportSize(name, data);
       if (kind === info.blockSize) block = blockSizes(name, data);
     }
-    if (sizeBytes === undefined) throw violation(name, 'did not tell the size of the export');
-    return { sizeBytes, ...block };
+    if (size === undefined) throw violation(name, 'did not tell the size of the export');
+    return { ...size, ...block };
   }
 
   #refused(what: string, { type, data }: Reply): RpcError {
@@ -177,11 +179,11 @@ class Handshake {
   }
 }
 
-function exportSize(name: string, data: Buffer): number {
+function exportSize(name: string, data: Buffer): { sizeBytes: number; flags: number } {
   if (data.length !== 12) throw violation(name, 'told the size in a wrong form');
   const size = data.readBigUInt64BE(2);
   if (size > BigInt(imageSizeMaxBytes)) throw violation(name, `claims an export of ${size} bytes`);
-  return Number(size);
+  return { sizeBytes: Number(size), flags: data.readUInt16BE(10) };
 }
 
 function blockSizes(name: string, data: Buffer) {

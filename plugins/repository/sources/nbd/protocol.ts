@@ -11,18 +11,57 @@ export const magic = {
 };
 
 export const handshakeFlag = { fixedNewstyle: 1, noZeroes: 2 };
-export const option = { abort: 2, startTls: 5, go: 7, structuredReply: 8, setMetaContext: 10 };
-export const optionReply = { ack: 1, info: 3, metaContext: 4, errorBit: 0x80000000 };
-export const optionError: Record<number, string> = {
-  2147483649: 'unsupported',
-  2147483650: 'forbidden by policy',
-  2147483651: 'invalid',
-  2147483653: 'TLS required',
-  2147483654: 'unknown export',
-  2147483656: 'block size required',
+export const option = {
+  exportName: 1,
+  abort: 2,
+  list: 3,
+  startTls: 5,
+  info: 6,
+  go: 7,
+  structuredReply: 8,
+  listMetaContext: 9,
+  setMetaContext: 10,
 };
-export const info = { export: 0, blockSize: 3 };
-export const command = { read: 0, disconnect: 2, blockStatus: 7 };
+export const optionReply = { ack: 1, server: 2, info: 3, metaContext: 4, errorBit: 0x80000000 };
+export const refusal = {
+  unsupported: 0x80000001,
+  policy: 0x80000002,
+  invalid: 0x80000003,
+  tlsRequired: 0x80000005,
+  unknownExport: 0x80000006,
+  blockSizeRequired: 0x80000008,
+};
+export const optionError: Record<number, string> = {
+  [refusal.unsupported]: 'unsupported',
+  [refusal.policy]: 'forbidden by policy',
+  [refusal.invalid]: 'invalid',
+  [refusal.tlsRequired]: 'TLS required',
+  [refusal.unknownExport]: 'unknown export',
+  [refusal.blockSizeRequired]: 'block size required',
+};
+export const info = { export: 0, name: 1, description: 2, blockSize: 3 };
+export const transmissionFlag = {
+  hasFlags: 1,
+  readOnly: 2,
+  sendFlush: 4,
+  sendFua: 8,
+  sendTrim: 32,
+  sendWriteZeroes: 64,
+  sendDf: 128,
+  canMultiConn: 256,
+  sendCache: 1024,
+};
+export const command = {
+  read: 0,
+  write: 1,
+  disconnect: 2,
+  flush: 3,
+  trim: 4,
+  cache: 5,
+  writeZeroes: 6,
+  blockStatus: 7,
+};
+export const commandFlag = { fua: 1, noHole: 2, df: 4, reqOne: 8 };
 export const replyFlagDone = 1;
 export const replyType = {
   none: 0,
@@ -33,8 +72,11 @@ export const replyType = {
   errorOffset: 0x8002,
 };
 export const errorTypeBit = 0x8000;
-/** Of the context `base:allocation`: reads as zeros. */
+/** Of the context `base:allocation`: takes no space. */
+export const stateHole = 1;
+/** The same: reads as zeros. */
 export const stateZero = 2;
+export const errno = { perm: 1, io: 5, inval: 22, noSpace: 28, overflow: 75, shutdown: 108 };
 
 export const allocationContext = 'base:allocation';
 export const depthContext = 'qemu:allocation-depth';
@@ -55,10 +97,15 @@ export const limits = {
   optionReplies: 64,
   /** Export names and contexts. */
   nameBytes: 4096,
+  /** Of a request to zero a range: a server that really writes needs time for it. */
+  zeroBytes: 128 * 2 ** 20,
 };
 
-export function violation(name: string, what: string): RpcError {
-  return dataLoss('NBD_PROTOCOL_VIOLATION', `${name}: the server ${what}`, { export: name, what });
+/** Who is at the other end of a connection, for messages. */
+export type Peer = 'server' | 'client';
+
+export function violation(name: string, what: string, peer: Peer = 'server'): RpcError {
+  return dataLoss('NBD_PROTOCOL_VIOLATION', `${name}: the ${peer} ${what}`, { export: name, what });
 }
 
 export function encodeRequest(

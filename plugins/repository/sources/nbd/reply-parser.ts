@@ -1,5 +1,19 @@
-import { dataLoss, type RpcError } from '../../../../sdk/errors.ts';
-import { errorTypeBit, limits, magic, replyFlagDone, replyType, violation } from './protocol.ts';
+import {
+  dataLoss,
+  permissionDenied,
+  type RpcError,
+  resourceExhausted,
+  unavailable,
+} from '../../../../sdk/errors.ts';
+import {
+  errno,
+  errorTypeBit,
+  limits,
+  magic,
+  replyFlagDone,
+  replyType,
+  violation,
+} from './protocol.ts';
 
 /**
  * An answer to a question about extents: for each context lengths in bytes and states, from the
@@ -10,6 +24,8 @@ export type StatusExtent = { length: number; state: number };
 /** A request that waits for its answer. `target` is filled as the data come. */
 export type Pending =
   | { kind: 'read'; offset: number; target: Uint8Array; settle: (error?: RpcError) => void }
+  /** A write or another request that is answered without data. */
+  | { kind: 'change'; offset: number; settle: (error?: RpcError) => void }
   | {
       kind: 'status';
       offset: number;
@@ -94,11 +110,12 @@ export class ReplyParser {
     } else throw violation(this.#name, `began a reply with 0x${found.toString(16)}`);
   }
 
-  #simple(errno: number, cookie: bigint) {
+  #simple(number: number, cookie: bigint) {
     const { pending, ranges } = this.#opened(cookie);
     if (ranges.length > 0) throw violation(this.#name, 'mixed two kinds of replies');
     this.#expect({ step: 'head', bytes: 4 });
-    if (errno !== 0) this.#settle(cookie, serverError(this.#name, errno, pending.offset, ''));
+    if (number !== 0) this.#settle(cookie, serverError(this.#name, number, pending, ''));
+    else if (pending.kind === 'change') this.#settle(cookie);
     else if (pending.kind === 'status' || this.#structured) {
       throw violation(this.#name, 'answered without the data');
     } else {
@@ -161,7 +178,7 @@ export class ReplyParser {
         .subarray(6, 6 + bytes.readUInt16BE(4))
         .toString('utf8')
         .slice(0, 200);
-      open.error ??= serverError(this.#name, bytes.readUInt32BE(0), open.pending.offset, text);
+      open.error ??= serverError(this.#name, bytes.readUInt32BE(0), open.pending, text);
     }
     this.#finish(chunk);
   }
@@ -220,9 +237,13 @@ export class ReplyParser {
   }
 }
 
-function serverError(name: string, errno: number, offset: number, text: string): RpcError {
+function serverError(name: string, number: number, pending: Pending, text: string): RpcError {
+  const { offset, kind } = pending;
   const detail = text === '' ? '' : ` (${text})`;
-  const message = `${name}: the server answers error ${errno}${detail} at offset ${offset}`;
-  const metadata = { export: name, errno: String(errno), offset: String(offset) };
-  return dataLoss('SOURCE_READ_FAILED', message, metadata);
+  const message = `${name}: the server answers error ${number}${detail} at offset ${offset}`;
+  const metadata = { export: name, errno: String(number), offset: String(offset) };
+  if (kind !== 'change') return dataLoss('SOURCE_READ_FAILED', message, metadata);
+  if (number === errno.noSpace) return resourceExhausted('TARGET_NO_SPACE', message, metadata);
+  if (number === errno.perm) return permissionDenied('TARGET_UNWRITABLE', message, metadata);
+  return unavailable('TARGET_IO_FAILED', message, metadata);
 }

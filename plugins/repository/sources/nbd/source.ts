@@ -1,6 +1,13 @@
 import type { ConnectionOptions } from 'node:tls';
 import { failedPrecondition } from '../../../../sdk/errors.ts';
-import type { BlockSource, ChangedExtent, ChangeTrackingSource, SourceExtent } from '../source.ts';
+import { extentsWithin } from '../extents-within.ts';
+import type {
+  BlockSource,
+  ByteRange,
+  ChangedExtent,
+  ChangeTrackingSource,
+  SourceExtent,
+} from '../source.ts';
 import type { NbdAddress } from './address.ts';
 import { NbdConnection } from './connection.ts';
 import { allocationContext, depthContext, limits, stateZero, violation } from './protocol.ts';
@@ -63,28 +70,33 @@ class NbdSource implements BlockSource {
     this.sizeBytes = connection.negotiated.sizeBytes;
   }
 
-  async *extents(): AsyncGenerator<SourceExtent> {
-    yield* this.classified(allocationContext, (state) => (state & stateZero ? 'zero' : 'data'));
+  extents(within?: readonly ByteRange[]): AsyncGenerator<SourceExtent> {
+    const classify = (state: number) => (state & stateZero ? 'zero' : 'data');
+    return extentsWithin(this.sizeBytes, within, (start, end) =>
+      this.classified(allocationContext, classify, start, end),
+    );
   }
 
   /**
-   * The whole export in extents of one kind each; one extent if the server does not know the
-   * context.
+   * A part of the export, by default all of it, in extents of one kind each; one extent if the
+   * server does not know the context.
    */
   protected async *classified<K extends string>(
     context: string,
     classify: (state: number) => K,
+    start = 0,
+    end = this.sizeBytes,
   ): AsyncGenerator<{ offset: number; length: number; kind: K }> {
     const { contexts } = this.#connection.negotiated;
     const number = [...contexts].find(([, name]) => name === context)?.[0];
-    let open = { offset: 0, length: 0, kind: classify(0) };
-    for (let at = 0; at < this.sizeBytes; ) {
-      const length = Math.min(limits.statusBytes, this.sizeBytes - at);
+    let open = { offset: start, length: 0, kind: classify(0) };
+    for (let at = start; at < end; ) {
+      const length = Math.min(limits.statusBytes, end - at);
       const answer =
         number === undefined ? [{ length, state: 0 }] : await this.#status(at, length, number);
       for (const extent of answer) {
         // The last extent may reach further than was asked, not further than the export.
-        const within = Math.min(extent.length, this.sizeBytes - at);
+        const within = Math.min(extent.length, end - at);
         const kind = classify(extent.state);
         if (within > 0 && kind !== open.kind) {
           if (open.length > 0) yield open;

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { extentsWithin } from '../extents-within.ts';
 import { stepsPerTurn } from '../limits.ts';
-import type { ChangedExtent, ChangeTrackingSource, FileExtent, SourceExtent } from '../source.ts';
+import type {
+  ByteRange,
+  ChangedExtent,
+  ChangeTrackingSource,
+  FileExtent,
+  SourceExtent,
+} from '../source.ts';
 import { type ChainOptions, closeChain, openChain } from './chain.ts';
 import { ClusterCache } from './cluster.ts';
 import type { Layer, Piece } from './layer.ts';
@@ -69,9 +76,10 @@ class OpenQcow2 implements Qcow2Source {
     }
   }
 
-  async *extents(): AsyncGenerator<SourceExtent> {
-    yield* this.#joined(this.#layers.length, ({ kind }) =>
-      kind === 'zero' || kind === 'absent' ? 'zero' : 'data',
+  extents(within?: readonly ByteRange[]): AsyncGenerator<SourceExtent> {
+    const classify = ({ kind }: Piece) => (kind === 'zero' || kind === 'absent' ? 'zero' : 'data');
+    return extentsWithin(this.sizeBytes, within, (start, end) =>
+      this.#joined(this.#layers.length, classify, start, end),
     );
   }
 
@@ -91,10 +99,15 @@ class OpenQcow2 implements Qcow2Source {
     return this.changedSince(1);
   }
 
-  async *#joined<K extends string>(depth: number, classify: (piece: Piece) => K) {
+  async *#joined<K extends string>(
+    depth: number,
+    classify: (piece: Piece) => K,
+    start = 0,
+    end = this.sizeBytes,
+  ) {
     let steps = 0;
     let open: { offset: number; length: number; kind: K } | undefined;
-    for (const { offset, piece } of this.#segments(0, this.sizeBytes, depth)) {
+    for (const { offset, piece } of this.#segments(start, end, depth)) {
       const kind = classify(piece);
       if (open?.kind === kind) open.length += piece.length;
       else {
@@ -136,6 +149,11 @@ class OpenQcow2 implements Qcow2Source {
       const start = offset - piece.cluster.clusterOffset;
       part.set(cluster.subarray(start, start + part.length));
     } else part.fill(0);
+  }
+
+  async fingerprint(): Promise<string | undefined> {
+    const all = await Promise.all(this.#layers.map(({ file }) => file.fingerprint()));
+    return all.includes(undefined) ? undefined : all.join(' ');
   }
 
   close(): Promise<void> {

@@ -72,6 +72,19 @@ test('raw: holes of a sparse file are found without reading them', async (t) => 
   t.is(source.holeOrigin, 'seek');
 });
 
+test('raw: asked about a few parts, a sparse file is not searched for holes', async (t) => {
+  const path = join(await tempFolder(t), 'sparse.raw');
+  await writeSparse(path, mebibyte, []);
+  await truncate(path, 2 ** 40);
+  const source = await openRaw(path, { perl: '/nonexistent/perl' });
+  t.teardown(() => source.close());
+  const within = [{ start: 2 ** 39, length: 200 * mebibyte }];
+  const extents: SourceExtent[] = [];
+  for await (const extent of source.extents(within)) extents.push(extent);
+  t.deepEqual(extents, [{ offset: 0, length: 2 ** 40, kind: 'data' }]);
+  t.is(source.holeOrigin, 'whole:few parts asked for');
+});
+
 test('raw: without a tool that knows holes the whole file is data, and the source says so', async (t) => {
   const path = join(await tempFolder(t), 'sparse.raw');
   const pieces = [{ offset: 3 * mebibyte, bytes: randomBytes(randomNumbers(1), 100) }];

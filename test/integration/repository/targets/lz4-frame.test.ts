@@ -22,7 +22,7 @@ for (const [seed, sizeBytes] of sizes.entries()) {
     const folder = await tempFolder(t);
     const path = join(folder, 'image.raw.lz4');
     const plain = plainImage(seed, sizeBytes);
-    await writeLz4Frame(path, storedBlocks(plain), sizeBytes);
+    await writeLz4Frame(path, { sizeBytes, blocks: () => storedBlocks(plain) });
     t.deepEqual(await readdir(folder), ['image.raw.lz4']);
     await run('lz4', '-q', '-d', path, join(folder, 'out'));
     t.true(equal(await readFile(join(folder, 'out')), plain));
@@ -42,7 +42,7 @@ test('lz4 frame: stored blocks are copied byte for byte', async (t) => {
     yield { index: 0, encoding: 'lz4', bytes: packed! };
     yield { index: 1, encoding: 'raw', bytes: noise };
   }
-  await writeLz4Frame(path, blocks(), 2 * 65536);
+  await writeLz4Frame(path, { sizeBytes: 2 * 65536, blocks: () => blocks() });
   const file = await readFile(path);
   t.true(equal(file.subarray(15 + 4, 15 + 4 + packed!.length), packed!));
   t.true(equal(file.subarray(15 + 4 + packed!.length + 4).subarray(0, 65536), noise));
@@ -107,7 +107,7 @@ test('lz4 frame: a frame cut short or with bytes behind it is DATA_LOSS', async 
   const folder = await tempFolder(t);
   const path = join(folder, 'image.raw.lz4');
   const plain = plainImage(4, 3 * 65536 + 100);
-  await writeLz4Frame(path, storedBlocks(plain), plain.length);
+  await writeLz4Frame(path, { sizeBytes: plain.length, blocks: () => storedBlocks(plain) });
   const whole = await readFile(path);
   const corrupt = { code: Code.DATA_LOSS, reason: 'SOURCE_CORRUPT' };
   const cuts = [whole.length - 1, whole.length - 4, whole.length - 300, 20, 16, 10, 5];
@@ -122,7 +122,7 @@ test('lz4 frame: a frame cut short or with bytes behind it is DATA_LOSS', async 
 test('lz4 frame: a file that changes after it was opened is DATA_LOSS', async (t) => {
   const path = join(await tempFolder(t), 'image.raw.lz4');
   const plain = plainImage(5, 4 * 65536);
-  await writeLz4Frame(path, storedBlocks(plain), plain.length);
+  await writeLz4Frame(path, { sizeBytes: plain.length, blocks: () => storedBlocks(plain) });
   const source = await openLz4Frame(path);
   t.teardown(() => source.close());
   const file = await readFile(path);
@@ -136,7 +136,7 @@ test('lz4 frame: a file that changes after it was opened is DATA_LOSS', async (t
 test('lz4 frame: an image larger than the caller allows is refused before it is unpacked', async (t) => {
   const path = join(await tempFolder(t), 'bomb.raw.lz4');
   async function* nothing(): AsyncGenerator<StoredBlock> {}
-  await writeLz4Frame(path, nothing(), 1000 * 65536);
+  await writeLz4Frame(path, { sizeBytes: 1000 * 65536, blocks: () => nothing() });
   const tooLarge = { code: Code.RESOURCE_EXHAUSTED, reason: 'SOURCE_TOO_LARGE' };
   const error = await throwsRpc(
     t,

@@ -69,7 +69,7 @@ test('lz4 frame: any frame with bytes changed is read or refused with an RpcErro
   const plain = new Uint8Array(5 * 65536 + 99);
   for (let at = 0; at < plain.length; at += 1) plain[at] = at < 131072 ? 0 : (at * at) >> 7;
   const seedPath = join(folder, 'seed');
-  await writeLz4Frame(seedPath, storedBlocks(plain), plain.length);
+  await writeLz4Frame(seedPath, { sizeBytes: plain.length, blocks: () => storedBlocks(plain) });
   const valid = await readFile(seedPath);
   let refused = 0;
   const mutations = mutationsIn([0, 24], [valid.length - 8, valid.length], [0, valid.length]);
@@ -110,7 +110,7 @@ test('lz4 frame: any image of any size comes back from its frame', async (t) => 
   const folder = await tempFolder(t);
   const property = fc.asyncProperty(shapedBytes(300_000), async (plain) => {
     const path = join(folder, `${Math.random()}`);
-    await writeLz4Frame(path, storedBlocks(plain), plain.length);
+    await writeLz4Frame(path, { sizeBytes: plain.length, blocks: () => storedBlocks(plain) });
     const source = await openLz4Frame(path);
     try {
       const found = new Uint8Array(source.sizeBytes);

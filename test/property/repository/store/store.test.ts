@@ -187,9 +187,11 @@ test('store: any sequence of pack, child, delete, gc and reopen keeps every pack
     fc.asyncProperty(
       commands,
       fc.constantFrom(200_000, 256 * 1024 * 1024),
-      async (list, bytesMax) => {
+      // With the second, almost everything is looked up in the file.
+      fc.constantFrom(1_000_000, 5),
+      async (list, bytesMax, memoryEntriesMax) => {
         const folder = join(await temporaryFolder(t), 'repository');
-        const open = () => openStore(t, folder, { segmentBytesMax: bytesMax });
+        const open = () => openStore(t, folder, { segmentBytesMax: bytesMax, memoryEntriesMax });
         const real: Real = { store: await open(), reopen: open };
         const model: Model = { packages: new Map(), made: 0 };
         await fc.asyncModelRun(() => ({ model, real }), list);
