@@ -8,8 +8,11 @@ export type SiteConfiguration = {
   version: 1;
   /** Granting policy: see plugins/nfvo/policy.ts. */
   nfvo?: { policy?: unknown };
-  /** `packageFolders`: where archives may be written and read. */
-  vnfm?: { packageFolders?: string[] };
+  /**
+   * `packageFolders`: where archives may be written and read. `transport`: how captured disks are
+   * read into packages, "local-file" (default) or "nbd".
+   */
+  vnfm?: { packageFolders?: string[]; transport?: string };
   repository?: { folder?: string };
   wasmvm?: Record<string, unknown>;
   qemu?: Record<string, unknown>;

@@ -1,13 +1,16 @@
 import { Command, CommanderError } from 'commander';
 import { reportError } from './action.ts';
+import { benchCommand } from './commands/bench.ts';
 import { demoCommand } from './commands/demo.ts';
+import { forgetCommand } from './commands/forget.ts';
 import { operationCommand } from './commands/operation.ts';
 import { packageCommand } from './commands/package.ts';
 import { pluginCommand } from './commands/plugin.ts';
 import { serveCommand } from './commands/serve.ts';
+import { serveDiskCommand } from './commands/serve-disk.ts';
 import { setupCommand } from './commands/setup.ts';
 import { snapshotCommand } from './commands/snapshot.ts';
-import { storeCommands } from './commands/store.ts';
+import { storeCommands } from './commands/store/store.ts';
 import { vnfCommand } from './commands/vnf.ts';
 import { exitCode } from './exit-codes.ts';
 import { printJson } from './output.ts';
@@ -36,6 +39,9 @@ function makeProgram(): Command {
   pluginCommand(program);
   program.commandsGroup('On disk images and a repository of your own, without a server:');
   storeCommands(program);
+  forgetCommand(program);
+  benchCommand(program);
+  serveDiskCommand(program);
   return program;
 }
 

@@ -1,6 +1,6 @@
 import { formatBytes, formatDuration } from './output.ts';
 
-/** Redraws at most this often: a terminal over a slow line must not hold up the work. */
+/** Redraws at most this often, but for the end: a terminal over a slow line must not hold up the work. */
 const redrawMsMin = 100;
 /** Redraws at least this often, so that a step without news shows how long it takes. */
 const tickMs = 1000;
@@ -33,7 +33,8 @@ export class ProgressLine {
     }
     this.amount = amount;
     this.ticker ??= setInterval(() => this.draw(), tickMs).unref();
-    if (nowMs - this.drawnMs >= redrawMsMin) this.draw();
+    const isWhole = amount.doneBytes === amount.totalBytes;
+    if (isWhole || nowMs - this.drawnMs >= redrawMsMin) this.draw();
   }
 
   /** Removes the line, before something else is printed. */

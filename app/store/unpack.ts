@@ -1,5 +1,6 @@
 import { lstat, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { countKeptFrame } from '../../plugins/repository/store/frame-kept.ts';
 import type {
   ImageReader,
   ImageRecord,
@@ -10,15 +11,16 @@ import type {
 import { unpackImage } from '../../plugins/repository/store/unpack.ts';
 import { writeLz4Frame } from '../../plugins/repository/targets/lz4-frame.ts';
 import { targetError } from '../../plugins/repository/targets/new-file.ts';
+import { tagOf } from '../../plugins/repository/targets/partial-name.ts';
 import { createQcow2 } from '../../plugins/repository/targets/qcow2.ts';
 import { createRaw } from '../../plugins/repository/targets/raw.ts';
 import { alreadyExists, failedPrecondition, invalidArgument } from '../../sdk/errors.ts';
-import { withStore } from './with-store.ts';
+import { secondsSince, withStore } from './with-store.ts';
 
 export const unpackFormats = ['raw', 'qcow2', 'raw.lz4'] as const;
 export type UnpackFormat = (typeof unpackFormats)[number];
 
-export type UnpackFilesOptions = UnpackOptions & {
+export type UnpackFilesOptions = Omit<UnpackOptions, 'keepPartial'> & {
   /** Folder of the repository. */
   store: string;
   /** Folder to unpack to; made when it is missing. */
@@ -27,11 +29,18 @@ export type UnpackFilesOptions = UnpackOptions & {
   format?: UnpackFormat;
   /** Names of the images; default all. */
   images?: readonly string[];
+  /** Worker threads; else one for each processor, at most 4. */
+  workers?: number;
+  /** Go on with what an interrupted unpack left, and leave it when interrupted. Default true. */
+  resume?: boolean;
 };
 
 export type UnpackFilesResult = {
   package: string;
-  images: (UnpackResult & { path: string })[];
+  /** `format`: what the file holds, whatever its name says. */
+  images: (UnpackResult & { path: string; format: UnpackFormat })[];
+  /** Bytes of the images that an interrupted unpack had written. */
+  resumedBytes: number;
   seconds: number;
 };
 
@@ -44,12 +53,12 @@ export async function unpackFiles(
   options: UnpackFilesOptions,
 ): Promise<UnpackFilesResult> {
   const startMs = performance.now();
-  const { store: folder, format = 'raw' } = options;
+  const { store: folder, format = 'raw', workers } = options;
   if (!unpackFormats.includes(format)) {
     const text = `format "${format}" is not one of ${unpackFormats.join(', ')}`;
     throw invalidArgument('FIELD_VIOLATION', text, { field: 'format' });
   }
-  return await withStore(folder, {}, async (store) => {
+  return await withStore(folder, workers === undefined ? {} : { workers }, async (store) => {
     const reader = await store.openPackage(packageId);
     try {
       const images: UnpackFilesResult['images'] = [];
@@ -61,10 +70,10 @@ export async function unpackFiles(
       for (const { record, path } of wanted) {
         await makeFolder(dirname(path));
         const result = await unpackOne(reader.image(record.name), path, format, options);
-        images.push({ ...result, path });
+        images.push({ ...result, path, format });
       }
-      const seconds = Math.round(performance.now() - startMs) / 1000;
-      return { package: packageId, images, seconds };
+      const resumedBytes = images.reduce((sum, image) => sum + image.resumedBytes, 0);
+      return { package: packageId, images, resumedBytes, seconds: secondsSince(startMs) };
     } finally {
       await reader.close();
     }
@@ -92,36 +101,41 @@ async function unpackOne(
   image: ImageReader,
   path: string,
   format: UnpackFormat,
-  options: UnpackOptions,
+  options: UnpackFilesOptions,
 ): Promise<UnpackResult> {
-  const { logicalBytes } = image.record;
-  if (format === 'raw.lz4') return await copyFrame(image, path, options);
+  const { logicalBytes, root } = image.record;
+  const { resume = true } = options;
+  const tag = resume ? tagOf(format, root, String(logicalBytes)) : undefined;
+  if (format === 'raw.lz4') return await copyFrame(image, path, options, tag);
   const create = format === 'qcow2' ? createQcow2 : createRaw;
-  return await unpackImage(image, await create(path, logicalBytes), options);
+  const target = await create(path, logicalBytes, tag);
+  return await unpackImage(image, target, { ...options, keepPartial: resume });
 }
 
 // The stored blocks are what a frame carries: nothing is compressed again.
 async function copyFrame(
   image: ImageReader,
   path: string,
-  options: UnpackOptions,
+  { signal, onProgress, resume: keepPartial = true }: UnpackFilesOptions,
+  tag: string | undefined,
 ): Promise<UnpackResult> {
-  const { name, logicalBytes } = image.record;
+  const { name, logicalBytes: totalBytes } = image.record;
   let writtenBytes = 0;
-  const blocks = async function* () {
-    for await (const block of image.checkedBlocks()) {
-      options.signal?.throwIfAborted();
-      writtenBytes += Math.min(65536, logicalBytes - block.index * 65536);
-      options.onProgress?.({
-        image: name,
-        doneBytes: block.index * 65536,
-        totalBytes: logicalBytes,
-      });
+  const blocks = async function* (first: number) {
+    for await (const block of image.checkedBlocks(first)) {
+      signal?.throwIfAborted();
+      const doneBytes = block.index * 65536;
+      writtenBytes += Math.min(65536, totalBytes - doneBytes);
+      onProgress?.({ image: name, doneBytes, totalBytes });
       yield block;
     }
   };
-  await writeLz4Frame(path, blocks(), logicalBytes);
-  return { name, logicalBytes, writtenBytes, digests: {} };
+  const check = (fd: number, end: number) =>
+    countKeptFrame(image, { fd, start: 0, end }, { signal });
+  const source = { sizeBytes: totalBytes, blocks, check, keepPartial };
+  const kept = await writeLz4Frame(path, source, tag);
+  const resumedBytes = Math.min(kept.blocks * 65536, totalBytes);
+  return { name, logicalBytes: totalBytes, writtenBytes, resumedBytes, digests: {} };
 }
 
 function chosen(reader: PackageReader, names?: readonly string[]): ImageRecord[] {

@@ -36,9 +36,11 @@ export function operationCommand(program: Command): void {
           filter: options.filter ?? '',
         });
         if (options.json) {
-          const list = occurrences.map((item) =>
-            messageJson(LifecycleOperationOccurrenceSchema, item),
-          );
+          // Steps are not listed, which is not the same as that there are none.
+          const list = occurrences.map((item) => {
+            const shown = messageJson(LifecycleOperationOccurrenceSchema, item) as object;
+            return { ...shown, steps: undefined };
+          });
           return printJson({ operations: list });
         }
         printTable(

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { fromJsonString } from '@bufbuild/protobuf';
+import { fromJson, type JsonValue } from '@bufbuild/protobuf';
 import type { Command } from 'commander';
 import {
   InstantiationState,
@@ -11,10 +11,12 @@ import {
 import { StopType, VnfLcmService } from '../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
 import { type Vnfd, VnfdSchema } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { invalidArgument, notFound } from '../../sdk/errors.ts';
+import { findJsonFaults } from '../../sdk/json-faults.ts';
 import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
 import { findOne, type Kind } from '../find.ts';
 import { reportOperation } from '../occurrence.ts';
 import { enumName, messageJson, printFields, printJson, printTable } from '../output.ts';
+import { untilServed } from '../ready.ts';
 import type { Session } from '../session.ts';
 import { operations } from './operation.ts';
 
@@ -34,12 +36,19 @@ export function readVnfd(path: string): Vnfd {
     const { code } = thrown as NodeJS.ErrnoException;
     throw notFound('FILE_UNREADABLE', `${path} cannot be read (${code})`, { file: path });
   }
+  let json: JsonValue;
   try {
-    return fromJsonString(VnfdSchema, text);
+    json = JSON.parse(text);
   } catch (thrown) {
-    const why = (thrown as Error).message.replace(/^cannot decode message \S+ from JSON: /, '');
+    const why = `is not JSON: ${(thrown as Error).message}`;
     throw invalidArgument('VNFD_INVALID', `${path}: ${why}`, { file: path });
   }
+  const faults = findJsonFaults(VnfdSchema, json);
+  const [first] = faults;
+  if (first === undefined) return fromJson(VnfdSchema, json);
+  const { field, description } = first;
+  const why = field === '' ? description : `${field}: ${description}`;
+  throw invalidArgument('VNFD_INVALID', `${path}: ${why}`, { file: path, field }, faults);
 }
 
 const vnfKind: Kind = {
@@ -71,7 +80,7 @@ function agentCommand(vnf: Command): void {
     )
     .action(
       clientAction(async (session, options, idOrName) => {
-        const { id } = await findVnf(session, idOrName!);
+        const { id } = await untilServed(() => findVnf(session, idOrName!));
         const { VnfAgent } = await import('../../app/demo/vnf-agent.ts');
         let last = '';
         const print = (line: string) => {

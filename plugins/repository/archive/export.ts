@@ -1,7 +1,14 @@
 import { createHash, randomInt } from 'node:crypto';
 import { cancelled, invalidArgument } from '../../../sdk/errors.ts';
-import { encodeFrame } from '../targets/lz4-frame.ts';
+import { giveUp } from '../targets/give-up.ts';
+import {
+  encodeFrame,
+  type FrameStart,
+  type PlacedBlock,
+  type StoredBlock,
+} from '../targets/lz4-frame.ts';
 import { NewFile } from '../targets/new-file.ts';
+import { tagOf } from '../targets/partial-name.ts';
 import { imagePath, nameProblem } from './entry-name.ts';
 import { formatImageIndex, type IndexedImage, imageIndexPath } from './image-index.ts';
 import { imagesMax, readBytes, samplesDefault } from './limits.ts';
@@ -26,6 +33,10 @@ export type ExportOptions = {
   signer?: Signer;
   /** Blocks of each image that are read back through the independent decoder; `all` proves each. */
   prove?: number | 'all';
+  /** Go on with what an interrupted export of the same left. Default true. */
+  resume?: boolean;
+  /** When interrupted, keep what was written for a repetition to go on with. Default false. */
+  keepPartial?: boolean;
   onProgress?: (progress: ExportProgress) => void;
   signal?: AbortSignal;
   /** Chooses the sampled blocks; gives numbers in [0, 1). */
@@ -38,6 +49,8 @@ export type ExportResult = {
   /** Of the whole archive. */
   sha256: string;
   provenBlocks: number;
+  /** Bytes of images that an interrupted export had written. */
+  resumedBytes: number;
   signed: boolean;
 };
 
@@ -45,8 +58,8 @@ const cryptoRandom = () => randomInt(2 ** 47) / 2 ** 47;
 
 /**
  * Writes a package as an archive at `path`, which must not exist and appears only when it is whole,
- * durable and read back. Memory use does not depend on the size of the images. Whatever fails
- * leaves nothing behind.
+ * durable and read back. Memory use does not depend on the size of the images. What fails leaves
+ * nothing behind, unless it was interrupted and `keepPartial` is set.
  */
 export async function exportArchive(
   reader: PackageReader,
@@ -54,16 +67,22 @@ export async function exportArchive(
   options: ExportOptions = {},
 ): Promise<ExportResult> {
   checkReader(reader);
-  const file = await NewFile.create(path);
+  const { resume = true, keepPartial } = options;
+  const file = await NewFile.create(path, resume ? archiveTag(reader) : undefined);
   try {
     const run = new Export(reader, file, options);
     const result = await run.write();
     await file.publish();
     return result;
   } catch (error) {
-    await file.abort();
+    await giveUp(file, error, keepPartial);
     throw error;
   }
+}
+
+/** Archives of the same images in the same order have the same images at the same places. */
+function archiveTag({ about, images }: PackageReader): string {
+  return tagOf('archive', about.name, ...images.flatMap(({ name, root = '' }) => [name, root]));
 }
 
 /** What could not be read again later is refused before anything is written. */
@@ -97,6 +116,7 @@ class Export {
   readonly #prover: Prover;
   readonly #totalBytes: number;
   #doneBytes = 0;
+  #resumedBytes = 0;
 
   constructor(reader: PackageReader, file: NewFile, options: ExportOptions) {
     this.#reader = reader;
@@ -120,40 +140,71 @@ class Export {
     await this.#add(imageIndexPath, [formatImageIndex(images)]);
     const signed = await this.#writeManifest();
     await this.#zip.finish();
+    // What an earlier export had written behind this one's end.
+    if (this.#file.keptBytes > 0) await this.#file.truncate(this.#zip.sizeBytes);
     await this.#file.sync();
     const { sizeBytes } = this.#zip;
     const sha256 = await this.#digest(sizeBytes);
     const { provenBlocks } = this.#prover;
-    return { path: this.#file.path, sizeBytes, sha256, provenBlocks, signed };
+    const resumedBytes = this.#resumedBytes;
+    return { path: this.#file.path, sizeBytes, sha256, provenBlocks, resumedBytes, signed };
   }
 
   async #image(image: PackageImage): Promise<IndexedImage> {
     const format = this.#options.imageFormat?.(image) ?? 'raw.lz4';
     const file = imagePath(image.name, format);
-    const blocks = this.#counted(image, file);
     if (format === 'qcow2') {
+      const blocks = this.#counted(image, file);
       const entry = await writeQcow2Image(this.#zip, file, image.sizeBytes, blocks, this.#prover);
       this.#list(file, entry.sha256);
       await this.#prover.finishImage(image.name, entry.dataStart);
-    } else {
-      const pieces = encodeFrame(blocks, image.sizeBytes, (block) => this.#prover.observe(block));
-      const entry = await this.#zip.add(file, pieces, (start, bytes) => {
-        this.#checkCancelled();
-        return this.#prover.written(image.name, start, bytes);
-      });
-      this.#list(file, entry.sha256);
-      await this.#prover.finishImage(image.name, entry.dataStart);
-    }
+    } else await this.#frame(image, file);
     return { ...image, file, format };
   }
 
+  async #frame(image: PackageImage, file: string): Promise<void> {
+    const { name, sizeBytes } = image;
+    const prover = this.#prover;
+    let from: FrameStart = { blocks: 0, bytes: 0 };
+    const pieces = async function* (blocks: (first: number) => AsyncIterable<StoredBlock>) {
+      yield* encodeFrame(blocks(from.blocks), sizeBytes, (block) => prover.observe(block), from);
+    };
+    const entry = await this.#zip.add(
+      file,
+      pieces((first) => this.#counted(image, file, first)),
+      (start, bytes) => {
+        this.#checkCancelled();
+        return prover.written(name, start, bytes);
+      },
+      async (dataStart) => {
+        from = await this.#keptFrame(name, dataStart);
+        this.#resumedBytes += from.blocks * 65536;
+        return from.bytes;
+      },
+    );
+    this.#list(file, entry.sha256);
+    await prover.finishImage(name, entry.dataStart);
+  }
+
+  /** What is kept is proven like what is written. */
+  async #keptFrame(name: string, start: number): Promise<FrameStart> {
+    const { fd, keptBytes: end } = this.#file;
+    const { signal } = this.#options;
+    const onBlocks = async (blocks: PlacedBlock[]) => {
+      for (const block of blocks) this.#prover.observe(block);
+      await this.#prover.written(name, start, Number.POSITIVE_INFINITY);
+    };
+    if (end <= start || !this.#reader.keptFrame) return { blocks: 0, bytes: 0 };
+    return await this.#reader.keptFrame(name, { fd, start, end }, { signal, onBlocks });
+  }
+
   /** The blocks of an image, with progress as they pass. */
-  async *#counted(image: PackageImage, file: string) {
+  async *#counted(image: PackageImage, file: string, first = 0) {
     const { onProgress, signal } = this.#options;
     const before = this.#doneBytes;
     const totalBytes = this.#totalBytes;
     let reported = before;
-    for await (const block of this.#reader.storedBlocks(image.name, signal)) {
+    for await (const block of this.#reader.storedBlocks(image.name, signal, first)) {
       this.#checkCancelled();
       yield block;
       this.#doneBytes = before + block.index * 65536;

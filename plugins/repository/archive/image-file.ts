@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { openLz4Frame } from '../sources/lz4-frame/source.ts';
 import { openQcow2 } from '../sources/qcow2/source.ts';
 import { openRaw } from '../sources/raw.ts';
-import type { BlockSource } from '../sources/source.ts';
+import type { BlockSource, ByteRange } from '../sources/source.ts';
 import { targetError } from '../targets/new-file.ts';
 import { archiveInvalid, archiveTooLarge } from './faults.ts';
 import type { ImageFileFormat } from './image-index.ts';
@@ -101,8 +101,8 @@ class Unpacked implements BlockSource {
     if (source.fileExtents !== undefined) this.fileExtents = source.fileExtents.bind(source);
   }
 
-  extents() {
-    return this.#source.extents();
+  extents(within?: readonly ByteRange[]) {
+    return this.#source.extents(within);
   }
 
   read(offset: number, target: Uint8Array) {

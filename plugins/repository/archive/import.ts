@@ -29,6 +29,11 @@ export type ArchiveAbout = {
    * read.
    */
   foreign: boolean;
+  /**
+   * Tells the file from any other and from a changed one, its manifest included; undefined where
+   * the file system cannot say.
+   */
+  fingerprint?: string;
 };
 
 export type ImportOptions = {
@@ -64,7 +69,7 @@ export async function importArchive(
       await run.store(writer);
       return { packageId: await writer.publish(), about: run.about };
     } catch (error) {
-      await writer.abort();
+      await writer.abort(error);
       throw error;
     }
   } finally {
@@ -121,7 +126,10 @@ class Import {
     const manifest = parseManifest(signed, manifestEntry.name);
     const listed = matchFiles(zip, manifest, manifestEntry.name);
     const images = await listImages(zip, listed, limits, options.signal);
+    const fingerprint = await zip.file.fingerprint();
+    const digest = createHash('sha256').update(bytes).digest('hex');
     const about: ArchiveAbout = {
+      ...(fingerprint !== undefined && { fingerprint: `${fingerprint} ${digest}` }),
       name: manifestEntry.name.slice(0, -'.mf'.length),
       metadata: manifest.metadata,
       signature,
@@ -168,22 +176,27 @@ class Import {
     image: IndexedImage,
   ): Promise<void> {
     const { signal } = this.#options;
+    const { file: _, format: __, ...described } = image;
+    const taken = await writer.takeImage?.(described);
+    if (taken !== undefined) return this.#checkRoot(entry, image, taken.root);
     const source = await this.#openVerified(entry, listed, image);
     try {
-      const { file: _, format: __, ...described } = image;
       const sizeBytes = this.about.foreign ? source.sizeBytes : image.sizeBytes;
       if (source.sizeBytes !== sizeBytes) {
         const what = `the image has ${source.sizeBytes} bytes, its index says ${sizeBytes}`;
         throw archiveDamaged('image', entry.name, what);
       }
       const { root } = await writer.addImage({ ...described, sizeBytes }, source, signal);
-      if (root !== undefined && image.root !== undefined && root !== image.root) {
-        const what = 'the image is not the one that was exported';
-        throw archiveDamaged('image', entry.name, what, { expected: image.root, actual: root });
-      }
+      this.#checkRoot(entry, image, root);
     } finally {
       await source.close();
     }
+  }
+
+  #checkRoot(entry: ZipEntry, image: IndexedImage, root: string | undefined) {
+    if (root === undefined || image.root === undefined || root === image.root) return;
+    const what = 'the image is not the one that was exported';
+    throw archiveDamaged('image', entry.name, what, { expected: image.root, actual: root });
   }
 
   /** Opens an image after its digest and checksum were found right. */

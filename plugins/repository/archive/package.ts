@@ -1,5 +1,5 @@
 import type { BlockSource } from '../sources/source.ts';
-import type { StoredBlock } from '../targets/lz4-frame.ts';
+import type { FrameStart, PlacedBlock, StoredBlock } from '../targets/lz4-frame.ts';
 
 /** One image of a package. */
 export type PackageImage = {
@@ -32,7 +32,16 @@ export interface PackageReader {
   readonly files: readonly { path: string; sizeBytes: number }[];
   readFile(path: string): Promise<Uint8Array>;
   /** In ascending order; zero blocks are left out, a last short block is padded with zeros. */
-  storedBlocks(imageName: string, signal?: AbortSignal): AsyncIterable<StoredBlock>;
+  storedBlocks(imageName: string, signal?: AbortSignal, first?: number): AsyncIterable<StoredBlock>;
+  /**
+   * How much of the frame of an image, begun in a part of a file, is right; `onBlocks` sees that. A
+   * reader without it has an interrupted export begin anew.
+   */
+  keptFrame?(
+    imageName: string,
+    part: { fd: number; start: number; end: number },
+    options: { signal?: AbortSignal | undefined; onBlocks(blocks: PlacedBlock[]): Promise<void> },
+  ): Promise<FrameStart>;
 }
 
 /**
@@ -40,6 +49,8 @@ export interface PackageReader {
  * listed.
  */
 export interface PackageWriter {
+  /** Takes an image that an interrupted import of this archive had read and stored, if it had. */
+  takeImage?(image: PackageImage): Promise<{ root: string } | undefined>;
   addFile(path: string, bytes: Uint8Array): Promise<void>;
   /** Reads the whole source. Its caller closes it. */
   addImage(
@@ -49,5 +60,6 @@ export interface PackageWriter {
   ): Promise<{ root?: string }>;
   /** The id of the package, which is durable then. */
   publish(): Promise<string>;
-  abort(): Promise<void>;
+  /** `error` is what ended the import: it decides what is kept for a repetition. */
+  abort(error?: unknown): Promise<void>;
 }

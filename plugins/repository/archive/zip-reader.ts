@@ -77,6 +77,8 @@ async function readDirectory(file: OpenFile, limits: ArchiveLimits) {
   return entries;
 }
 
+class OutsideError extends Error {}
+
 /**
  * Gives yauzl its bytes. Positions come from the archive, and node:fs throws at a senseless one,
  * out of a callback where nobody could catch it: here it is an error like any other.
@@ -99,7 +101,7 @@ class CheckedReader extends RandomAccessReader {
     const end = position + length;
     const inside = Number.isSafeInteger(position) && position >= 0 && end <= this.#file.sizeBytes;
     if (!inside) {
-      callback(new Error(`it refers to bytes ${position} to ${end}, behind its end`));
+      callback(new OutsideError(`it refers to bytes ${position} to ${end}, behind its end`));
       return;
     }
     const target = buffer.subarray(offset, offset + length);
@@ -118,9 +120,18 @@ function openDirectory(file: OpenFile): Promise<ZipFile> {
   return new Promise((resolve, reject) => {
     fromRandomAccessReader(reader, file.sizeBytes, options, (error, zip) => {
       if (error === null) resolve(zip);
-      else reject(archiveInvalid('not-a-zip', '', `it is no whole ZIP archive: ${error.message}`));
+      else reject(noZip(file.path, error));
     });
   });
+}
+
+/** The library's own sentences speak of records that only authors of ZIP programs know. */
+function noZip(path: string, cause: Error) {
+  const why =
+    cause instanceof OutsideError
+      ? cause.message
+      : 'its end, where the directory of a ZIP archive is, was cut off or changed';
+  return archiveInvalid('not-a-zip', '', `${path} is no whole ZIP archive: ${why}`);
 }
 
 function nextEntry(zip: ZipFile): Promise<Entry | undefined> {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import type { NewFile } from '../targets/new-file.ts';
 import { nameProblem } from './entry-name.ts';
@@ -45,15 +45,20 @@ export class ZipWriter {
 
   /**
    * Adds an entry from pieces, hashing them as they pass. `onWritten` gets the bytes of data
-   * written so far.
+   * written so far. `kept` tells how many bytes of data lie where they belong already, once it is
+   * known where that is; `pieces` go on behind them.
    */
   async add(
     name: string,
     pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
     onWritten?: (dataStart: number, dataBytes: number) => Promise<void> | void,
+    kept?: (dataStart: number) => Promise<number>,
   ): Promise<WrittenEntry> {
     const entry = await this.#begin(name);
     const hash = createHash('sha256');
+    const keptBytes = (await kept?.(entry.dataStart)) ?? 0;
+    await this.#digest(entry, keptBytes, hash);
+    this.#position += keptBytes;
     for await (const piece of pieces) {
       await this.#file.write(this.#position, piece);
       hash.update(piece);
@@ -77,14 +82,19 @@ export class ZipWriter {
       read: (position, target) => this.#file.read(dataStart + position, target),
     });
     const hash = createHash('sha256');
+    await this.#digest(entry, sizeBytes, hash);
+    this.#position += sizeBytes;
+    return this.#end(entry, hash.digest('hex'));
+  }
+
+  /** Reads back the first bytes of an entry. */
+  async #digest(entry: Entry, sizeBytes: number, hash: Hash): Promise<void> {
     for (let at = 0; at < sizeBytes; at += readBytes) {
       const piece = new Uint8Array(Math.min(readBytes, sizeBytes - at));
-      await this.#file.read(dataStart + at, piece);
+      await this.#file.read(entry.dataStart + at, piece);
       hash.update(piece);
       entry.crc = crc32(piece, entry.crc);
     }
-    this.#position += sizeBytes;
-    return this.#end(entry, hash.digest('hex'));
   }
 
   async #begin(name: string): Promise<Entry> {

@@ -1,10 +1,11 @@
-import { dataLoss } from '../../../sdk/errors.ts';
+import { dataLoss, failedPrecondition } from '../../../sdk/errors.ts';
 import type { ArchiveAbout } from '../archive/import.ts';
 import type {
   PackageReader as ArchiveReader,
   PackageWriter as ArchiveWriter,
   PackageImage,
 } from '../archive/package.ts';
+import { countKeptFrame } from '../store/frame-kept.ts';
 import type { Composition, ImageRecord, PackageReader, Store } from '../store/store.ts';
 import { archivePath, fromArchive, packageFileName, toArchive } from './archive-files.ts';
 
@@ -34,7 +35,8 @@ export async function archiveReader(
     files: files.map(({ path, bytes }) => ({ path, sizeBytes: bytes.length })),
     readFile: async (path) => bytesOf.get(path)!,
     // Checked against their ids: an archive must not carry on what the store has lost.
-    storedBlocks: (name) => reader.image(name).checkedBlocks(),
+    storedBlocks: (name, _signal, first) => reader.image(name).checkedBlocks(first),
+    keptFrame: (name, part, options) => countKeptFrame(reader.image(name), part, options),
   };
 }
 
@@ -60,6 +62,7 @@ function archiveImage(image: ImageRecord): PackageImage {
     attributes: {
       role: image.role,
       sourceSnapshotId: image.sourceSnapshotId,
+      ...(image.chunking && { chunking: image.chunking }),
       ...Object.fromEntries(
         Object.entries(image.labels).map(([key, value]) => [`label.${key}`, value]),
       ),
@@ -72,7 +75,8 @@ export async function archiveWriter(
   store: Store,
   about: ArchiveAbout,
   signal: AbortSignal,
-): Promise<ArchiveWriter> {
+  resume = true,
+): Promise<ImportedPackage> {
   const { metadata } = about;
   const kind = metadata.kind;
   const labels = Object.entries(metadata).flatMap(([key, value]) =>
@@ -87,12 +91,15 @@ export async function archiveWriter(
     kind: kind === 'VNF' || kind === 'VNFC' ? kind : 'IMAGE',
     labels: Object.fromEntries(labels),
     ...(!Number.isNaN(createdAt.getTime()) && { createdAt }),
+    identity: about.fingerprint ?? '',
+    resume: resume && about.fingerprint !== undefined,
     signal,
   });
   return new ImportedPackage(composition);
 }
 
-class ImportedPackage implements ArchiveWriter {
+/** A package that an import fills. */
+export class ImportedPackage implements ArchiveWriter {
   private readonly composition: Composition;
 
   constructor(composition: Composition) {
@@ -104,18 +111,22 @@ class ImportedPackage implements ArchiveWriter {
     await this.composition.addFile({ name, bytes: await fromArchive(name, bytes) });
   }
 
+  /** Bytes of images that an interrupted import had stored. */
+  get resumedBytes(): number {
+    return this.composition.resumedBytes;
+  }
+
+  /** Why something that an interrupted import had stored was read again. */
+  get restartReason(): string | undefined {
+    return this.composition.restartReason;
+  }
+
+  async takeImage(image: PackageImage): Promise<{ root: string } | undefined> {
+    return await this.composition.addDone(described(image));
+  }
+
   async addImage(image: PackageImage, source: Parameters<ArchiveWriter['addImage']>[1]) {
-    const { role = 'disk', sourceSnapshotId = '', ...others } = image.attributes ?? {};
-    const labels = Object.entries(others).flatMap(([key, value]) =>
-      key.startsWith('label.') ? [[key.slice('label.'.length), value]] : [],
-    );
-    const { root } = await this.composition.addImage({
-      name: image.name,
-      source,
-      role,
-      sourceSnapshotId,
-      labels: Object.fromEntries(labels),
-    });
+    const { root } = await this.composition.addImage({ ...described(image), source });
     if (image.root !== undefined && image.root !== root) {
       const text = `image "${image.name}" is not the one that was exported: its root is ${root}, not ${image.root}`;
       throw dataLoss('ARCHIVE_DAMAGED', text, { image: image.name, root });
@@ -127,7 +138,21 @@ class ImportedPackage implements ArchiveWriter {
     return (await this.composition.publish()).id;
   }
 
-  abort(): Promise<void> {
-    return this.composition.abort();
+  abort(error?: unknown): Promise<void> {
+    return this.composition.abort(error);
   }
+}
+
+function described({ name, attributes = {} }: PackageImage) {
+  const { role = 'disk', sourceSnapshotId = '', chunking, ...others } = attributes;
+  const labels = Object.entries(others).flatMap(([key, value]) =>
+    key.startsWith('label.') ? [[key.slice('label.'.length), value]] : [],
+  );
+  const isCut = chunking === 'content';
+  if (chunking !== undefined && !isCut) {
+    const text = `image "${name}" is cut by "${chunking}", which only newer programs know`;
+    throw failedPrecondition('FORMAT_TOO_NEW', text, { image: name, chunking });
+  }
+  const about = { name, role, sourceSnapshotId, labels: Object.fromEntries(labels) };
+  return { ...about, ...(isCut && { chunking: 'content' as const }) };
 }

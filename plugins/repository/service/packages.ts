@@ -8,11 +8,13 @@ import { type ArchiveSettings, exportPackage, importPackage } from './archive.ts
 import { collectGarbage, verifyPackages } from './care.ts';
 import { packageInfo, storeKind } from './records.ts';
 import { restoreImages, storePackage } from './store-package.ts';
+import { storeStream } from './store-stream.ts';
 
 /** The repository interface over a store. */
 export function repositoryService(store: Store, settings: ArchiveSettings, logger: Logger) {
   const handlers: Handlers<typeof RepositoryService> = {
     storePackage: (request, context) => storePackage(store, request, context),
+    storePackageFromStream: (requests, context) => storeStream(store, requests, context),
     restoreImages: (request, context) => restoreImages(store, request, context),
     exportPackage: (request, context) => exportPackage(store, settings, request, context),
     importPackage: (request, context) => importPackage(store, settings, request, context),

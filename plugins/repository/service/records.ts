@@ -74,6 +74,7 @@ export const mapOriginLabel = 'mapOrigin';
 function mapSource({ map, labels }: ImageRecord): MapSource {
   if (map.source === 'full') return MapSource.FULL;
   if (map.source === 'hash-scan') return MapSource.HASH_SCAN;
+  if (map.source === 'parent-image') return MapSource.PARENT_IMAGE;
   if (map.source === 'map-rejected') return MapSource.REJECTED;
   const origin = labels[mapOriginLabel] as keyof typeof MapSource | undefined;
   return (origin && MapSource[origin]) || MapSource.USER;

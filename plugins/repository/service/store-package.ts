@@ -1,14 +1,18 @@
 import { MapSource } from '../../../gen/nfv/common/v1/common_pb.js';
-import type {
-  ImageSource,
-  RestoreImagesRequest,
-  StorePackageRequest,
+import {
+  Compression,
+  type ImageSource,
+  type RestoreImagesRequest,
+  type StorePackageRequest,
 } from '../../../gen/nfv/repository/v1/repository_pb.js';
+import { invalidArgument, isRpcError } from '../../../sdk/errors.ts';
 import type { HandlerContext } from '../../../sdk/server.ts';
-import type { BlockSource } from '../sources/source.ts';
-import type { ImageInput, Store } from '../store/store.ts';
+import { changesOf } from '../sources/changes-of.ts';
+import type { BlockSource, ChangeTrackingSource } from '../sources/source.ts';
+import { zstdLevelDefault } from '../store/limits.ts';
+import type { ImageInput, PackOptions, Store } from '../store/store.ts';
 import type { BlockTarget } from '../targets/target.ts';
-import { createTarget, openLocation } from './locations.ts';
+import { createTarget, openLocation, openTracked } from './locations.ts';
 import { withProgress } from './progress.ts';
 import { mapOriginLabel, packageInfo, storeKind, storeRole } from './records.ts';
 
@@ -26,7 +30,13 @@ export async function* storePackage(
       for (const image of request.images) {
         const source = await openLocation(image.location!);
         sources.push(source);
-        inputs.push(imageInput(image, source, baseOf));
+        const input = imageInput(image, source, baseOf);
+        if (input.changed && hasOwnMap(image)) await takeOwnMap(image, input);
+        if (image.parentLocation && input.changed === undefined) {
+          input.older = await openLocation(image.parentLocation);
+          sources.push(input.older);
+        }
+        inputs.push(input);
       }
       const { manifest } = await store.pack(inputs, {
         packageId: request.packageId,
@@ -35,6 +45,8 @@ export async function* storePackage(
         labels: request.labels,
         ...(request.parentPackageId !== '' && { parent: request.parentPackageId }),
         ...(request.samples !== undefined && { samples: request.samples }),
+        compress: compressionOf(request),
+        delta: !request.withoutDelta,
         onProgress: ({ image, doneBytes, totalBytes }) =>
           report({ doneBytes, totalBytes, activity: image }),
         signal: workSignal,
@@ -46,11 +58,43 @@ export async function* storePackage(
   });
 }
 
+/** FIELD_VIOLATION (INVALID_ARGUMENT) for a level of what has none. */
+export function compressionOf({
+  compression,
+  zstdLevel,
+}: Pick<StorePackageRequest, 'compression' | 'zstdLevel'>): NonNullable<PackOptions['compress']> {
+  if (compression === Compression.ZSTD) return { zstdLevel: zstdLevel ?? zstdLevelDefault };
+  if (zstdLevel === undefined) return compression !== Compression.NONE;
+  const problem = 'must be absent unless the compression is zstd';
+  throw invalidArgument('FIELD_VIOLATION', `zstd_level ${problem}`, { field: 'zstd_level' }, [
+    { field: 'zstd_level', description: problem },
+  ]);
+}
+
 /** The snapshot that each image of the parent was read from. */
 async function parentSnapshots(store: Store, parentId: string): Promise<Map<string, string>> {
   if (parentId === '') return new Map();
   const { images } = await store.manifest(parentId);
   return new Map(images.map((image) => [image.name, image.sourceSnapshotId]));
+}
+
+/** A map without extents whose mechanism is a dirty bitmap: the export itself has it. */
+const hasOwnMap = ({ changedMap }: ImageSource): boolean =>
+  changedMap?.source === MapSource.DIRTY_BITMAP && changedMap.extents.length === 0;
+
+/** Reads the map of an image from its export. One that is lost leads to a scan, with the reason. */
+async function takeOwnMap({ location }: ImageSource, input: ImageInput): Promise<void> {
+  let tracked: ChangeTrackingSource | undefined;
+  try {
+    tracked = await openTracked(location!);
+    if (tracked) input.changed = (await changesOf(tracked)).changed;
+  } catch (error) {
+    if (!isRpcError(error, 'NBD_CONTEXT_MISSING')) throw error;
+    delete input.changed;
+    input.noMapReason = error.message;
+  } finally {
+    await tracked?.close();
+  }
 }
 
 /** A map counts only when it is relative to the very snapshot that the parent's image was read from. */
@@ -67,6 +111,8 @@ function imageInput(
     source,
     role: storeRole(role),
     sourceSnapshotId: image.sourceSnapshotId,
+    // A snapshot never changes, whatever file or export it is read through this time.
+    ...(image.sourceSnapshotId !== '' && { fingerprint: `snapshot ${image.sourceSnapshotId}` }),
     ...(fits && {
       changed: map.extents.map(({ start, length }) => ({
         start: Number(start),
@@ -93,14 +139,14 @@ export async function* restoreImages(
 ) {
   yield* withProgress(signal, async (report, workSignal) => {
     const { images } = await store.manifest(request.packageId);
-    const sizeOf = new Map(images.map((image) => [image.name, image.logicalBytes]));
+    const imageOf = new Map(images.map((image) => [image.name, image]));
     const targets = new Map<string, BlockTarget>();
     let totalBytes = 0;
     try {
       for (const { imageName, location } of request.targets) {
-        const size = sizeOf.get(imageName) ?? 0;
-        totalBytes += size;
-        targets.set(imageName, await createTarget(location!, size));
+        const image = imageOf.get(imageName) ?? { root: '', logicalBytes: 0 };
+        totalBytes += image.logicalBytes;
+        targets.set(imageName, await createTarget(location!, image));
       }
     } catch (error) {
       for (const target of targets.values()) await target.abort();

@@ -22,6 +22,10 @@ export interface Backend {
   size(name: string): Promise<number | undefined>;
   /** Opens the object for reading, by workers too. Undefined when there is none. */
   openFile(name: string): Promise<OpenedFile | undefined>;
+  /** Makes an empty file of derived data. */
+  createCacheFile(): Promise<CacheFile>;
+  /** Opens a published one; undefined when there is none. */
+  openCacheFile(name: string): Promise<CacheFile | undefined>;
   /** False when it was not there. Durable only after `sync` of its prefix. */
   delete(name: string): Promise<boolean>;
   /** Makes earlier deletions under the prefix durable. */
@@ -52,6 +56,20 @@ export interface Backend {
   removeLeftovers(nowMs: number, ageMs: number): Promise<void>;
 }
 
+/** A file of derived data: it may vanish or be garbage after a crash, and is then made anew. */
+export interface CacheFile {
+  readonly sizeBytes: number;
+  write(bytes: Uint8Array, position: number): Promise<void>;
+  /** Fills `target`; false when the file ends before. */
+  read(target: Uint8Array, position: number): Promise<boolean>;
+  /** The same for small pieces, without waiting for a turn. */
+  readNow(target: Uint8Array, position: number): boolean;
+  /** Gives it a name, in place of what had it. */
+  publish(name: string): Promise<void>;
+  /** Closes it; without a name it is gone then. */
+  close(): Promise<void>;
+}
+
 export type OpenedFile = { fd: number; sizeBytes: number; close(): Promise<void> };
 
 /**
@@ -73,6 +91,11 @@ export interface Area {
    * names already given. A taken name is ALREADY_EXISTS `OBJECT_EXISTS`.
    */
   publish(objects: readonly Publication[], options?: { undo?: boolean }): Promise<void>;
+  /**
+   * Gives a finished object its name in place of the object that has it, if any, and makes that
+   * durable. For checkpoints and damaged manifests only: everything else is written once.
+   */
+  replaceObject(publication: Publication): Promise<void>;
   /** Removes the area and everything staged in it. What is published stays. */
   close(): Promise<void>;
 }

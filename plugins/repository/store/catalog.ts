@@ -1,12 +1,20 @@
-import { dataLoss, type RpcError } from '../../../sdk/errors.ts';
+import { dataLoss, isRpcError, type RpcError } from '../../../sdk/errors.ts';
 import { hash } from '../../../wasm/host/blake3.ts';
 import type { Backend } from './backend.ts';
-import { BlockIndex, type Location } from './block-index.ts';
+import { BlockIndex, type Location, type Suspects } from './block-index.ts';
 import { objectDamaged } from './faults.ts';
 import { formatId, isHole, sameId } from './ids.ts';
-import { checkEncoding, type EntryKind } from './index-codec.ts';
-import { type DamagedIndex, listIndexes, loadIndexes } from './index-loader.ts';
-import { idSize } from './limits.ts';
+import { checkEncoding, type EntryKind, entryKind } from './index-codec.ts';
+import {
+  countEntries,
+  type DamagedIndex,
+  listIndexes,
+  loadIndex,
+  loadIndexes,
+  segmentRef,
+} from './index-loader.ts';
+import { idSize, memoryEntriesMax } from './limits.ts';
+import { LookupTable } from './lookup-table.ts';
 import { segmentName } from './object-names.ts';
 import { PieceCache } from './piece-cache.ts';
 import { readQuarantined } from './quarantine.ts';
@@ -22,9 +30,28 @@ export class Catalog {
   private now = new BlockIndex();
   private damagedNow: DamagedIndex[] = [];
   private refreshing: Promise<void> = Promise.resolve();
+  private readonly memoryEntriesMax: number;
+  private readonly checksAll: boolean;
+  private readonly suspects: Suspects;
+  private lookup: LookupTable | undefined;
+  private readonly retired: LookupTable[] = [];
 
-  constructor(backend: Backend) {
+  /**
+   * `checksAll`: a refresh reads every index, so that `damaged` is complete. `memoryEntriesMax` is
+   * for tests. `suspects`: their entries are not found, the others of their segments last.
+   */
+  constructor(
+    backend: Backend,
+    options: {
+      checksAll?: boolean;
+      memoryEntriesMax?: number | undefined;
+      suspects?: Suspects;
+    } = {},
+  ) {
     this.backend = backend;
+    this.checksAll = options.checksAll ?? false;
+    this.memoryEntriesMax = options.memoryEntriesMax ?? memoryEntriesMax;
+    this.suspects = options.suspects ?? new Map();
     this.files = new SegmentFiles(backend);
     this.pieces = new PieceCache(this.files);
   }
@@ -52,7 +79,35 @@ export class Catalog {
   async mayShare(kind: EntryKind, ids: Uint8Array, count?: number): Promise<boolean[]> {
     const index = this.now;
     const found = await index.find(kind, ids, count);
-    return Array.from(found, (at) => at !== -1 && !index.segmentOf(at).isQuarantined);
+    const isSafe = (at: number) => at !== -1 && !index.segmentOf(at).isQuarantined;
+    const shared = Array.from(found, isSafe);
+    for (const [number, at] of found.entries()) {
+      if (!shared[number]) continue;
+      const base = await index.baseOf(at);
+      if (base !== -1) shared[number] = isSafe(base);
+    }
+    return shared;
+  }
+
+  /**
+   * Where a block lies that a writer may store a difference from, given the block that it is to
+   * differ from: that block itself, or its base when it is a difference. Undefined when there is
+   * none that the writer may rely on.
+   */
+  async locateBaseFor(id: Uint8Array): Promise<Location | undefined> {
+    const index = this.now;
+    const at = (await index.find(entryKind.block, id, 1))[0]!;
+    if (at === -1) return undefined;
+    const base = await index.baseOf(at);
+    const full = base === -1 ? at : base;
+    return index.segmentOf(full).isQuarantined ? undefined : await index.locate(full);
+  }
+
+  /** Where a block is stored in full; undefined when it is not. */
+  async locateFull(id: Uint8Array): Promise<Location | undefined> {
+    const index = this.now;
+    const at = await index.findFull(id);
+    return at === -1 ? undefined : await index.locate(at);
   }
 
   /** Where the entries with these ids lie; undefined for holes. A missing one is OBJECT_MISSING. */
@@ -80,9 +135,22 @@ export class Catalog {
     return this.backend.path(segmentName(at.segment.id));
   }
 
-  async close(): Promise<void> {
+  /**
+   * Gives up what keeps the space of deleted segments. `isIdle`: nobody is looking anything up, so
+   * tables that were replaced can go as well.
+   */
+  async release(isIdle = false): Promise<void> {
     this.pieces.clear();
     await this.files.closeUnused();
+    if (isIdle) for (const table of this.retired.splice(0)) await table.close();
+  }
+
+  /** Gives up everything. */
+  async close(): Promise<void> {
+    await this.release(true);
+    await this.lookup?.close();
+    this.lookup = undefined;
+    this.now = new BlockIndex();
   }
 
   private async readChecked(at: Location): Promise<Uint8Array> {
@@ -101,7 +169,7 @@ export class Catalog {
     const damaged = this.damagedNow[0];
     const because = damaged === undefined ? '' : `; perhaps because ${damaged.error.message}`;
     const path = this.backend.path(formatId(id));
-    return dataLoss('OBJECT_MISSING', `nothing stored has the id ${formatId(id)}${because}`, {
+    return dataLoss('OBJECT_MISSING', `nothing whole has the id ${formatId(id)}${because}`, {
       path: damaged?.error.metadata.path ?? path,
       id: formatId(id),
     });
@@ -109,19 +177,103 @@ export class Catalog {
 
   private async refreshNow(): Promise<void> {
     const ids = await listIndexes(this.backend);
-    const quarantined = await readQuarantined(this.backend);
+    const marked = await readQuarantined(this.backend);
+    const quarantined = new Set([...marked, ...this.suspects.keys()]);
     const known = new Map(this.now.segments.map((segment) => [segment.id, segment]));
     const listed = new Set(ids);
     const isSame = [...known.values()].every(
       ({ id, isQuarantined }) => listed.has(id) && quarantined.has(id) === isQuarantined,
     );
+    if (isSame && known.size > 0) {
+      const wanted = ids.filter((id) => !known.has(id));
+      if (wanted.length === 0) return;
+      const entries = this.now.memoryEntryCount + (await countEntries(this.backend, wanted));
+      if (entries <= this.memoryEntriesMax) {
+        const loaded = await loadIndexes(this.backend, wanted, quarantined, this.now);
+        this.damagedNow = withoutMarked(loaded.damaged, quarantined);
+        return;
+      }
+    }
     // Entries cannot be taken out of the index: then it is made anew.
-    const wanted = isSame ? ids.filter((id) => !known.has(id)) : ids;
-    const into = isSame && known.size > 0 ? this.now : undefined;
-    if (into !== undefined && wanted.length === 0) return;
-    const loaded = await loadIndexes(this.backend, wanted, quarantined, into);
-    this.now = loaded.index;
-    this.damagedNow = loaded.damaged;
-    if (!isSame) await this.close();
+    await this.makeIndex(ids, quarantined);
+    if (!isSame) await this.release();
   }
+
+  private async makeIndex(ids: readonly string[], quarantined: ReadonlySet<string>): Promise<void> {
+    const damaged = await this.prepareLookup(ids);
+    const table = this.lookup;
+    const listed = new Set(ids);
+    const inFile = new Set(table?.segments.map(({ id }) => id));
+    const broken = new Set(damaged.map(({ segmentId }) => segmentId));
+    const rest = ids.filter((id) => !inFile.has(id) && !broken.has(id));
+    const refs = table?.segments.map((known) => {
+      if (!listed.has(known.id) || broken.has(known.id)) return undefined;
+      return { ...segmentRef(this.backend, known), isQuarantined: quarantined.has(known.id) };
+    });
+    const onUnusable = (segmentId: string, error: RpcError) => {
+      this.damagedNow = [...this.damagedNow, { segmentId, error }];
+    };
+    const expected = await countEntries(this.backend, rest);
+    const index = new BlockIndex(
+      expected,
+      table && refs && { table, refs, onUnusable },
+      this.suspects,
+    );
+    const loaded = await loadIndexes(this.backend, rest, quarantined, index);
+    this.now = index;
+    this.damagedNow = withoutMarked([...damaged, ...loaded.damaged], quarantined);
+  }
+
+  // Opens the table in the file, or makes it anew when what it lacks would not fit in memory or
+  // most of what it has is gone. What is damaged is returned.
+  private async prepareLookup(ids: readonly string[]): Promise<DamagedIndex[]> {
+    this.lookup ??= await LookupTable.open(this.backend);
+    const listed = new Set(ids);
+    const segments = this.lookup?.segments ?? [];
+    const inFile = new Set(segments.map(({ id }) => id));
+    const missing = await countEntries(
+      this.backend,
+      ids.filter((id) => !inFile.has(id)),
+    );
+    const held = sumOf(segments);
+    const gone = sumOf(segments.filter(({ id }) => !listed.has(id)));
+    if (missing <= this.memoryEntriesMax && gone * 2 <= held) {
+      return this.checksAll ? await this.checkIndexes(segments, listed) : [];
+    }
+    // Whoever still looks up something keeps the old one.
+    if (this.lookup) this.retired.push(this.lookup);
+    this.lookup = undefined;
+    const entries = await countEntries(this.backend, ids);
+    if (entries <= this.memoryEntriesMax) return [];
+    const built = await LookupTable.build(this.backend, ids, entries);
+    this.lookup = built.table;
+    return built.damaged;
+  }
+
+  private async checkIndexes(
+    segments: readonly { id: string }[],
+    listed: ReadonlySet<string>,
+  ): Promise<DamagedIndex[]> {
+    const damaged: DamagedIndex[] = [];
+    const buffer = { bytes: new Uint8Array(0) };
+    for (const { id } of segments) {
+      if (!listed.has(id)) continue;
+      try {
+        await loadIndex(this.backend, id, buffer);
+      } catch (error) {
+        if (!isRpcError(error, 'OBJECT_DAMAGED')) throw error;
+        damaged.push({ segmentId: id, error });
+      }
+    }
+    return damaged;
+  }
+}
+
+// A marked segment is given up: what is needed of it shows as missing.
+function withoutMarked(damaged: DamagedIndex[], marked: ReadonlySet<string>): DamagedIndex[] {
+  return damaged.filter(({ segmentId }) => !marked.has(segmentId));
+}
+
+function sumOf(segments: readonly { entryCount: number }[]): number {
+  return segments.reduce((sum, { entryCount }) => sum + entryCount, 0);
 }

@@ -1,10 +1,10 @@
 /** Which blocks of an image may differ from its parent, according to somebody's map. Pure. */
 import { invalidArgument } from '../../../sdk/errors.ts';
+import type { ByteRange } from '../sources/source.ts';
 import { blockSize } from './limits.ts';
 import { blockCountOf } from './tree-page.ts';
 
-/** A piece of an image in bytes. */
-export type ByteRange = { start: number; length: number };
+export type { ByteRange };
 /** Blocks `first` to `end`, without `end`. */
 export type BlockRange = { first: number; end: number };
 

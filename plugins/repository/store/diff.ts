@@ -2,7 +2,9 @@
  * What differs between two packages, from their trees alone: no block is read, and equal subtrees
  * are skipped.
  */
+import { failedPrecondition } from '../../../sdk/errors.ts';
 import type { BlockRange, ByteRange } from './change-map.ts';
+import { bytesOfChunks } from './cut-source.ts';
 import { holeId, idAt, isHole, sameId } from './ids.ts';
 import { blockSize, idSize, pageFanOut } from './limits.ts';
 import type { ImageRecord } from './manifest.ts';
@@ -53,20 +55,37 @@ async function diffImage(
   from: ImageRecord,
   to: ImageRecord,
 ): Promise<ImageDiff> {
+  refuseOtherChunks(name, from, to);
   const end = Math.max(from.logicalBytes, to.logicalBytes);
   const ranges: ByteRange[] = [];
+  const isCut = to.chunking !== undefined;
   let changedBytes = 0;
-  let isCut = false;
-  for await (const range of joined(changedBlocks(a, b))) {
-    const start = range.first * blockSize;
-    const length = Math.min(range.end * blockSize, end) - start;
+  let isTooMany = false;
+  for await (const range of joined(isCut ? wholeRuns(changedBlocks(a, b)) : changedBlocks(a, b))) {
+    const { start, length } = bytesOf(range, end, isCut);
     changedBytes += length;
     if (ranges.length < diffRangesMax) ranges.push({ start, length });
-    else isCut = true;
+    else isTooMany = true;
   }
   const isEqual = changedBytes === 0 && from.logicalBytes === to.logicalBytes;
   const sizes = { oldBytes: from.logicalBytes, newBytes: to.logicalBytes };
-  return { name, status: isEqual ? 'equal' : 'changed', ...sizes, changedBytes, ranges, isCut };
+  const status = isEqual ? 'equal' : 'changed';
+  return { name, status, ...sizes, changedBytes, ranges, isCut: isTooMany };
+}
+
+// Blocks that are cut otherwise lie at other places, so nothing is known without reading all.
+function refuseOtherChunks(image: string, from: ImageRecord, to: ImageRecord): void {
+  if (from.chunking === to.chunking) return;
+  const [one, other] = [from, to].map(({ chunking }) => chunking ?? 'fixed');
+  const text = `image "${image}" is cut ${one} in one package and ${other} in the other: unpack and compare them`;
+  throw failedPrecondition('CHUNKING_DIFFERS', text, { image });
+}
+
+function bytesOf({ first, end }: BlockRange, imageEnd: number, isCut: boolean): ByteRange {
+  const { offset, length } = isCut
+    ? bytesOfChunks(first, end - first)
+    : { offset: first * blockSize, length: (end - first) * blockSize };
+  return { start: offset, length: Math.min(offset + length, imageEnd) - offset };
 }
 
 /** The blocks whose ids differ, in order; neighbours are not joined. */
@@ -119,6 +138,16 @@ async function children(
   const ids = await tree.page(node.id, { level: level - 1, first });
   const count = ids.length / idSize;
   return (index) => (index < count ? { tree, id: idAt(ids, index) } : hole);
+}
+
+// Where a chunk moved within its run nobody sees from the trees alone.
+async function* wholeRuns(blocks: AsyncIterable<BlockRange>): AsyncGenerator<BlockRange> {
+  let last = -1;
+  for await (const { first } of blocks) {
+    const run = Math.floor(first / pageFanOut);
+    if (run > last) yield { first: run * pageFanOut, end: (run + 1) * pageFanOut };
+    last = run;
+  }
 }
 
 async function* joined(ranges: AsyncIterable<BlockRange>): AsyncGenerator<BlockRange> {

@@ -11,19 +11,24 @@ import {
 import type { SegmentRef } from './block-index.ts';
 import type { Catalog } from './catalog.ts';
 import { objectDamaged } from './faults.ts';
+import { HeldSegments } from './held-segments.ts';
 import { formatId, sameId } from './ids.ts';
-import { checkEncoding, type Entry, encoding, entryKind } from './index-codec.ts';
+import { checkEncoding, type Entry, entryKind } from './index-codec.ts';
 import { runBlocksMax } from './limits.ts';
 import { segmentName } from './object-names.ts';
 import { readFully } from './piece-cache.ts';
 
 /** Checks the entries of one segment; `segment` was held by the caller. */
 export class EntryCheck {
+  private readonly catalog: Catalog;
+  private readonly segment: SegmentRef;
   private readonly pool: CorePool;
   private readonly fd: number;
   private readonly path: string;
 
   constructor(catalog: Catalog, pool: CorePool, segment: SegmentRef, fd: number) {
+    this.catalog = catalog;
+    this.segment = segment;
     this.pool = pool;
     this.fd = fd;
     this.path = catalog.backend.path(segmentName(segment.id));
@@ -51,26 +56,26 @@ export class EntryCheck {
   }
 
   private async blocks(entries: readonly Entry[]): Promise<RpcError | undefined> {
-    const blocks = entries.map((entry): StoredBlock => {
-      return {
-        id: entry.id,
-        encoding: entry.encoding === encoding.lz4 ? 'lz4' : 'raw',
-        fd: this.fd,
-        offset: entry.offset,
-        length: entry.storedLength,
-        targetOffset: 0,
-      };
-    });
+    const held = new HeldSegments(this.catalog);
     try {
+      const blocks: StoredBlock[] = [];
+      for (const entry of entries) {
+        const stored = await held.block({ entry, segment: this.segment, ordinal: 0 });
+        blocks.push({ ...stored, targetOffset: 0 });
+      }
       (await this.pool.decode({ blocks })).release();
       return undefined;
     } catch (error) {
       const isDamage =
         error instanceof BlockError ||
         (error instanceof CoreError && ['SHORT_READ', 'IO_FAILED'].includes(error.reason));
+      // A base is not there: asked alone, the entry that it belongs to is told.
+      if (isRpcError(error, 'OBJECT_MISSING')) return error;
       if (!isDamage) throw error;
       const entry = entries[error instanceof BlockError ? error.blockIndex : 0]!;
       return objectDamaged(this.path, entry.offset, error.message);
+    } finally {
+      held.release();
     }
   }
 

@@ -25,14 +25,14 @@ export function objectMissing(path: string): RpcError {
 }
 
 /** A later version wrote this object. */
-export function formatTooNew(path: string, version: number): RpcError {
+export function formatTooNew(path: string, version: number, versionMax = formatVersion): RpcError {
   const text =
-    `${path} has format version ${version}; this program reads up to ${formatVersion}: use a ` +
+    `${path} has format version ${version}; this program reads up to ${versionMax}: use a ` +
     'newer one';
   return failedPrecondition('FORMAT_TOO_NEW', text, {
     path,
     version: String(version),
-    supported: String(formatVersion),
+    supported: String(versionMax),
   });
 }
 

@@ -1,4 +1,4 @@
-import { type FileHandle, link, open, rename, rm, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, link, mkdir, open, rename, rm, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Area, Publication, StagedObject } from './backend.ts';
 import { leaseLost } from './faults.ts';
@@ -73,6 +73,16 @@ export class FolderArea implements Area {
       if (options.undo) for (const path of linked) await unlink(path).catch(() => undefined);
       throw error;
     }
+  }
+
+  async replaceObject({ staged, name }: Publication): Promise<void> {
+    const target = join(this.root, name);
+    await this.guard(target, 0, async () => {
+      // A repository of an older program has no such folder yet.
+      await mkdir(dirname(target), { recursive: true });
+      await rename(join(this.folder, staged.label), target);
+      await syncFolder(dirname(target));
+    });
   }
 
   async close(): Promise<void> {

@@ -1,9 +1,10 @@
 import { mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isRpcError } from '../../../sdk/errors.ts';
-import type { Area, Backend, OpenedFile } from './backend.ts';
+import type { Area, Backend, CacheFile, OpenedFile } from './backend.ts';
 import { objectDamaged } from './faults.ts';
 import { FolderArea, syncFolder } from './folder-area.ts';
+import { createCacheFile, openCacheFile } from './folder-cache.ts';
 import { hasCode, onPath, toStoreError } from './folder-errors.ts';
 import { reserveBytes } from './limits.ts';
 import { prefixes, reserveName } from './object-names.ts';
@@ -30,7 +31,7 @@ export class FolderBackend implements Backend {
     }
     await this.keepReserve();
     await syncFolder(this.root);
-    if (first !== undefined) await syncFolder(dirname(first));
+    if (first !== undefined) await syncAbove(this.root, dirname(first));
   }
 
   path(name: string): string {
@@ -76,6 +77,14 @@ export class FolderBackend implements Backend {
         close: () => handle.close(),
       };
     });
+  }
+
+  async createCacheFile(): Promise<CacheFile> {
+    return await createCacheFile(this.root, this.temporaryPath(''));
+  }
+
+  async openCacheFile(name: string): Promise<CacheFile | undefined> {
+    return await openCacheFile(this.root, name);
   }
 
   async delete(name: string): Promise<boolean> {
@@ -152,6 +161,14 @@ export class FolderBackend implements Backend {
 
   private temporaryPath(name: string): string {
     return join(this.root, temporary, name);
+  }
+}
+
+/** Makes the names of new folders durable: of all between `path` and `top`, which was there. */
+async function syncAbove(path: string, top: string): Promise<void> {
+  for (let folder = path; folder !== top; ) {
+    folder = dirname(folder);
+    await syncFolder(folder);
   }
 }
 

@@ -6,12 +6,26 @@ import { createHash } from 'node:crypto';
 import { formatTooNew, objectDamaged } from './faults.ts';
 import { formatVersion, framedTextBytesMax } from './limits.ts';
 
-export type FramedKind = 'repository' | 'package' | 'lease' | 'marker' | 'blockers';
+export type FramedKind =
+  | 'repository'
+  | 'package'
+  | 'lease'
+  | 'marker'
+  | 'blockers'
+  | 'checkpoint'
+  | 'scratch';
+
+/** Manifests of packages with images that are cut by content have version 2. */
+const versionMaxOf = (kind: FramedKind) => (kind === 'package' ? 2 : formatVersion);
 
 /** Renders the object. */
-export function formatFramed(kind: FramedKind, body: unknown): Uint8Array {
+export function formatFramed(
+  kind: FramedKind,
+  body: unknown,
+  version: number = formatVersion,
+): Uint8Array {
   const text = Buffer.from(`${JSON.stringify(body, undefined, 1)}\n`);
-  const header = `micromano-${kind} ${formatVersion} ${digestOf(text)}\n`;
+  const header = `micromano-${kind} ${version} ${digestOf(text)}\n`;
   return Buffer.concat([Buffer.from(header), text]);
 }
 
@@ -19,7 +33,7 @@ export function formatFramed(kind: FramedKind, body: unknown): Uint8Array {
  * Reads the object back. `path` is for messages. Throws FORMAT_TOO_NEW (FAILED_PRECONDITION) for a
  * later version and OBJECT_DAMAGED (DATA_LOSS) for anything that is not exactly what was written.
  */
-export function parseFramed(kind: FramedKind, bytes: Uint8Array, path: string): unknown {
+export function parseFramed(kind: FramedKind, bytes: Uint8Array, path: string): object {
   if (bytes.length > framedTextBytesMax) {
     throw objectDamaged(path, 0, `is longer than ${framedTextBytesMax} bytes`);
   }
@@ -30,20 +44,24 @@ export function parseFramed(kind: FramedKind, bytes: Uint8Array, path: string): 
     throw objectDamaged(path, 0, `does not begin with "micromano-${kind} VERSION DIGEST"`);
   }
   const version = Number(match[2]);
-  if (version > formatVersion) throw formatTooNew(path, version);
+  const versionMax = versionMaxOf(kind);
+  if (version > versionMax) throw formatTooNew(path, version, versionMax);
   const text = Buffer.from(bytes.subarray(lineEnd + 1));
   if (digestOf(text) !== match[3]) {
     throw objectDamaged(path, lineEnd + 1, 'does not have the digest that its first line names');
   }
-  return parseJson(text, path, lineEnd + 1);
+  return parseObject(text, path, lineEnd + 1);
 }
 
-function parseJson(text: Buffer, path: string, offset: number): unknown {
+function parseObject(text: Buffer, path: string, offset: number): object {
+  let value: unknown;
   try {
-    return JSON.parse(text.toString('utf8'));
+    value = JSON.parse(text.toString('utf8'));
   } catch (error) {
     throw objectDamaged(path, offset, `is not JSON: ${(error as Error).message}`);
   }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  throw objectDamaged(path, offset, 'is no JSON object');
 }
 
 function digestOf(text: Uint8Array): string {

@@ -4,16 +4,32 @@ import type { Backend } from './backend.ts';
 import { Bits } from './bits.ts';
 import type { SegmentRef } from './block-index.ts';
 import { Catalog } from './catalog.ts';
-import { entryBytes, readEntry } from './index-codec.ts';
+import { type Checkpoint, readCheckpoints } from './checkpoint.ts';
+import { formatId } from './ids.ts';
+import { entryBytes, entryKind, readEntry } from './index-codec.ts';
 import { readPins } from './lease.ts';
 import type { Manifest } from './manifest.ts';
 import { parseManifest } from './manifest-codec.ts';
 import { packagesPrefix, stems } from './object-names.ts';
 import { readManifest } from './pinned-package.ts';
-import { walkPackage } from './tree-walk.ts';
+import type { StoreContext } from './store-context.ts';
+import { walkCheckpoint, walkPackage } from './tree-walk.ts';
 
 /** A segment and how much of it is alive. */
-export type SegmentUse = { segment: SegmentRef; liveEntries: number; liveBytes: number };
+export type SegmentUse = {
+  segment: SegmentRef;
+  /** Else it holds pages and files. */
+  hasBlocks: boolean;
+  liveEntries: number;
+  liveBytes: number;
+  /** Ids of the bases of live differences, as text. */
+  liveBases: ReadonlySet<string>;
+};
+
+/** The share of a segment's bytes that nothing needs. */
+export function wear({ segment, liveBytes }: SegmentUse): number {
+  return 1 - liveBytes / segment.segmentBytes;
+}
 
 export type Marked = {
   catalog: Catalog;
@@ -23,17 +39,26 @@ export type Marked = {
 };
 
 /**
- * Lists manifests, then pins, then indexes, and marks. REPOSITORY_DAMAGED (DATA_LOSS) when
+ * Lists manifests, then pins, checkpoints, then indexes, and marks. REPOSITORY_DAMAGED (DATA_LOSS) when
  * something reachable is missing or unreadable: then nothing may be deleted. The caller closes the
- * catalog.
+ * catalog. `without`: packages to be taken as deleted; `forgotten`: the same of checkpoints.
  */
-export async function mark(backend: Backend, signal?: AbortSignal): Promise<Marked> {
+export async function mark(
+  { backend, memoryEntriesMax }: Pick<StoreContext, 'backend' | 'memoryEntriesMax'>,
+  signal?: AbortSignal,
+  without: ReadonlySet<string> = new Set(),
+  forgotten: ReadonlySet<string> = new Set(),
+): Promise<Marked> {
   // A package published after this listing was written under a lease that keeps its segments.
-  const { manifests, packages } = await readAll(backend);
-  const catalog = new Catalog(backend);
+  const { manifests, packages } = await readAll(backend, without);
+  const checkpoints = await readCheckpoints(backend);
+  const catalog = new Catalog(backend, { memoryEntriesMax, checksAll: true });
   try {
     await catalog.refresh();
     const live = await reach(catalog, manifests, signal);
+    for (const [key, checkpoint] of checkpoints) {
+      if (!forgotten.has(key)) await reachUnfinished(catalog, live, checkpoint);
+    }
     return { catalog, live, packages, uses: await measure(catalog, live) };
   } catch (error) {
     await catalog.close();
@@ -65,9 +90,33 @@ async function reach(
   return live;
 }
 
-async function readAll(backend: Backend): Promise<{ manifests: Manifest[]; packages: number }> {
+// What is missing under a checkpoint is no damage: then that run starts anew.
+async function reachUnfinished(
+  catalog: Catalog,
+  live: Bits,
+  checkpoint: Checkpoint | undefined,
+): Promise<void> {
+  for (const image of checkpoint?.images ?? []) {
+    await walkCheckpoint(catalog, checkpoint!.packageId, image, {
+      enterPage: (ordinal) => {
+        const isKnown = live.has(ordinal);
+        live.add(ordinal);
+        return !isKnown;
+      },
+      leavePage: () => undefined,
+      reach: (ordinal) => live.add(ordinal),
+      fault: () => undefined,
+    });
+  }
+}
+
+async function readAll(
+  backend: Backend,
+  without: ReadonlySet<string>,
+): Promise<{ manifests: Manifest[]; packages: number }> {
   const manifests: Manifest[] = [];
   for (const id of stems(await backend.list(packagesPrefix), packagesPrefix, '.manifest')) {
+    if (without.has(id)) continue;
     try {
       manifests.push((await readManifest(backend, id)).manifest);
     } catch (error) {
@@ -105,12 +154,16 @@ async function measure(catalog: Catalog, live: Bits): Promise<SegmentUse[]> {
   for await (const { segment, base, entries } of catalog.index.contents()) {
     let liveEntries = 0;
     let liveBytes = 0;
+    const liveBases = new Set<string>();
     for (let index = 0; index < segment.entryCount; index++) {
       if (!live.has(base + index)) continue;
       liveEntries += 1;
-      liveBytes += readEntry(entries, index * entryBytes).storedLength;
+      const entry = readEntry(entries, index * entryBytes);
+      liveBytes += entry.storedLength;
+      if (entry.base !== undefined) liveBases.add(formatId(entry.base));
     }
-    uses.push({ segment, liveEntries, liveBytes });
+    const hasBlocks = readEntry(entries, 0).kind === entryKind.block;
+    uses.push({ segment, hasBlocks, liveEntries, liveBytes, liveBases });
   }
   return uses;
 }

@@ -2,16 +2,19 @@
  * Copies what is alive out of segments that are mostly garbage; docs/storage-format.md section 7,
  * step 3.
  */
-import type { RpcError } from '../../../sdk/errors.ts';
+import { isRpcError, RpcError } from '../../../sdk/errors.ts';
 import type { CorePool } from '../../../wasm/host/core-pool.ts';
+import type { Backend } from './backend.ts';
 import type { SegmentRef } from './block-index.ts';
+import type { Catalog } from './catalog.ts';
 import { EntryCheck } from './entry-check.ts';
 import type { Marked } from './gc-mark.ts';
 import { content, type Entry, entryBytes, entryKind, readEntry } from './index-codec.ts';
 import type { Lease } from './lease.ts';
 import { runBlocksMax } from './limits.ts';
-import { segmentName } from './object-names.ts';
+import { indexName, segmentName } from './object-names.ts';
 import { readFully } from './piece-cache.ts';
+import type { HeldSegment } from './segment-files.ts';
 import { publishSegments, SegmentStream } from './segment-stream.ts';
 import type { StoreContext } from './store-context.ts';
 
@@ -20,18 +23,22 @@ export type Rewritten = {
   replaced: string[];
   /** Bytes of the new segments' entries. */
   copiedBytes: number;
+  /** Bytes of the new segments and their indexes. */
+  writtenBytes: number;
   /** Segments that were left alone because a live entry in them is damaged. */
   damaged: { segmentId: string; error: RpcError }[];
 };
+
+type Live = Pick<Marked, 'catalog' | 'live'>;
 
 /** Copies the live entries of these segments and publishes the copies. */
 export async function rewriteSegments(
   context: StoreContext,
   lease: Lease,
-  marked: Marked,
+  marked: Live,
   segmentIds: ReadonlySet<string>,
 ): Promise<Rewritten> {
-  const result: Rewritten = { replaced: [], copiedBytes: 0, damaged: [] };
+  const result: Rewritten = { replaced: [], copiedBytes: 0, writtenBytes: 0, damaged: [] };
   if (segmentIds.size === 0) return result;
   const { random, segmentBytesMax } = context;
   const streams = {
@@ -42,6 +49,7 @@ export async function rewriteSegments(
     await copyAll(context, lease, marked, segmentIds, streams, result);
     const sealed = [...(await streams.blocks.finish()), ...(await streams.pages.finish())];
     await publishSegments(lease.area, sealed);
+    for (const { id } of sealed) result.writtenBytes += await objectBytes(context.backend, id);
     return result;
   } catch (error) {
     // The space may be needed for what comes next.
@@ -51,10 +59,19 @@ export async function rewriteSegments(
   }
 }
 
+/** Bytes that a segment and its index take. */
+export async function objectBytes(backend: Backend, segmentId: string): Promise<number> {
+  const sizes = [
+    await backend.size(segmentName(segmentId)),
+    await backend.size(indexName(segmentId)),
+  ];
+  return sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
+}
+
 async function copyAll(
   context: StoreContext,
   lease: Lease,
-  marked: Marked,
+  marked: Live,
   segmentIds: ReadonlySet<string>,
   streams: Streams,
   result: Rewritten,
@@ -64,6 +81,10 @@ async function copyAll(
     const live: Entry[] = [];
     for (let index = 0; index < segment.entryCount; index++) {
       if (marked.live.has(base + index)) live.push(readEntry(entries, index * entryBytes));
+    }
+    if (live.length === 0) {
+      result.replaced.push(segment.id);
+      continue;
     }
     const copy = new SegmentCopy(marked, context.pool, segment, streams);
     const error = await copy.run(live, lease.signal);
@@ -77,12 +98,12 @@ type Streams = { blocks: SegmentStream; pages: SegmentStream };
 
 class SegmentCopy {
   copiedBytes = 0;
-  private readonly marked: Marked;
+  private readonly marked: Live;
   private readonly pool: CorePool;
   private readonly segment: SegmentRef;
   private readonly streams: Streams;
 
-  constructor(marked: Marked, pool: CorePool, segment: SegmentRef, streams: Streams) {
+  constructor(marked: Live, pool: CorePool, segment: SegmentRef, streams: Streams) {
     this.marked = marked;
     this.pool = pool;
     this.segment = segment;
@@ -95,7 +116,8 @@ class SegmentCopy {
    */
   async run(live: readonly Entry[], signal: AbortSignal): Promise<RpcError | undefined> {
     const { catalog } = this.marked;
-    const held = await catalog.files.hold(this.segment.id);
+    const held = await holdIfThere(catalog, this.segment.id);
+    if (held instanceof RpcError) return held;
     try {
       const check = new EntryCheck(catalog, this.pool, this.segment, held.fd);
       for (let start = 0; start < live.length; start += runBlocksMax) {
@@ -121,5 +143,14 @@ class SegmentCopy {
       await stream.put(entry, bytes);
       this.copiedBytes += bytes.length;
     }
+  }
+}
+
+async function holdIfThere(catalog: Catalog, segmentId: string): Promise<HeldSegment | RpcError> {
+  try {
+    return await catalog.files.hold(segmentId);
+  } catch (error) {
+    if (isRpcError(error, 'OBJECT_MISSING')) return error;
+    throw error;
   }
 }

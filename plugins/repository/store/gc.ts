@@ -1,30 +1,28 @@
 /** Garbage collection beside running writers; docs/storage-format.md section 7. */
-import { failedPrecondition, invalidArgument, isRpcError } from '../../../sdk/errors.ts';
+import { invalidArgument, isRpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
 import type { Backend } from './backend.ts';
+import { expiresMs, readCheckpoints } from './checkpoint.ts';
 import { formatFramed } from './framed-text.ts';
-import { type Marked, mark, type SegmentUse } from './gc-mark.ts';
+import { estimateGarbage } from './gc-estimate.ts';
+import { type Marked, mark, wear } from './gc-mark.ts';
 import { type Rewritten, rewriteSegments } from './gc-rewrite.ts';
-import { type Lease, type LeaseRecord, sweepLeases } from './lease.ts';
-import { rewriteThresholdDefault } from './limits.ts';
+import { type Lease, type LeaseRecord, refuseSecondCollection, sweepLeases } from './lease.ts';
+import { markerSegmentsMax, rewriteThresholdDefault } from './limits.ts';
 import {
   blockersName,
   indexesPrefix,
   indexName,
+  manifestName,
   markerName,
   quarantinePrefix,
   segmentName,
   segmentsPrefix,
   stems,
 } from './object-names.ts';
+import { forgetCheckpoint, isClaimed } from './pack-resume.ts';
 import { type Marker, readBlockers, readMarkers } from './quarantine.ts';
 import { leaseContext, type StoreContext } from './store-context.ts';
-
-/**
- * Segments that one run marks, so that a marker stays a small object; the next run takes the
- * others.
- */
-const markerSegmentsMax = 10_000;
 
 export type GcOptions = {
   /**
@@ -32,12 +30,19 @@ export type GcOptions = {
    * default 0.5.
    */
   rewriteThreshold?: number;
+  /** Changes nothing; `freedBytes` is what runs free that no reader or writer is in the way of. */
+  dryRun?: boolean;
+  /** Forgets all unfinished packages that nobody works on, not only those a week old. */
+  forgetUnfinished?: boolean;
   signal?: AbortSignal;
 };
 
 export type GcReport = {
   packages: number;
-  /** Bytes that the repository has less of now: deleted minus copied. */
+  /** Unfinished packages that were kept, and that were forgotten. */
+  unfinished: number;
+  forgotten: number;
+  /** Bytes that the repository has less of now: objects deleted minus objects written. */
   freedBytes: number;
   deletedSegments: number;
   rewrittenSegments: number;
@@ -75,8 +80,12 @@ class Collection {
   private readonly backend: Backend;
   private readonly lease: Lease;
   private readonly signal: AbortSignal;
+  private readonly isDryRun: boolean;
+  private readonly forgetsAll: boolean;
   private readonly report: GcReport = {
     packages: 0,
+    unfinished: 0,
+    forgotten: 0,
     freedBytes: 0,
     deletedSegments: 0,
     rewrittenSegments: 0,
@@ -91,12 +100,16 @@ class Collection {
     this.context = context;
     this.backend = context.backend;
     this.lease = lease;
+    this.isDryRun = options.dryRun ?? false;
+    this.forgetsAll = options.forgetUnfinished ?? false;
     const signals = options.signal ? [lease.signal, options.signal] : [lease.signal];
     this.signal = AbortSignal.any(signals);
   }
 
   async run(rewriteThreshold: number): Promise<GcReport> {
-    this.refuseSecond(await this.otherLeases());
+    refuseSecondCollection(this.lease.record, await this.otherLeases());
+    if (this.isDryRun) return await this.estimate(rewriteThreshold);
+    await this.forgetUnfinished();
     const garbage = await this.findGarbage(rewriteThreshold);
     if (garbage.length > 0) await this.quarantine(garbage);
     const ready = await this.readyMarkers();
@@ -105,23 +118,46 @@ class Collection {
     return this.report;
   }
 
-  // Of two that begin at once the older one goes on; should both, they do no harm.
-  private refuseSecond(others: readonly LeaseRecord[]): void {
-    const { record } = this.lease;
-    const other = others.find(({ kind, startedAt, id }) => {
-      const isOlder =
-        startedAt < record.startedAt || (startedAt === record.startedAt && id < record.id);
-      return kind === 'gc' && isOlder;
-    });
-    if (other === undefined) return;
-    const { host, pid } = other.holder;
-    const text = `process ${pid} on ${host} collects garbage since ${other.startedAt}: wait for it`;
-    throw failedPrecondition('GC_RUNNING', text, { host, pid: String(pid), leaseId: other.id });
+  private async estimate(rewriteThreshold: number): Promise<GcReport> {
+    const forgotten = await this.forgettable();
+    this.report.forgotten = forgotten.size;
+    const marked = await mark(this.context, this.signal, undefined, forgotten);
+    try {
+      const { segmentBytesMax } = this.context;
+      const unusable = await this.unusableSegments(marked);
+      const limits = { rewriteThreshold, segmentBytesMax };
+      const estimated = await estimateGarbage(this.backend, marked, unusable, limits);
+      return { ...this.report, packages: marked.packages, ...estimated };
+    } finally {
+      await marked.catalog.close();
+    }
+  }
+
+  private async forgetUnfinished(): Promise<void> {
+    for (const key of await this.forgettable()) {
+      if (await forgetCheckpoint(this.context, key)) this.report.forgotten += 1;
+    }
+  }
+
+  // The keys of what nobody will go on with, and of what is damaged.
+  private async forgettable(): Promise<Set<string>> {
+    const keys = new Set<string>();
+    for (const [key, checkpoint] of await readCheckpoints(this.backend)) {
+      const isKept =
+        checkpoint !== undefined &&
+        !this.forgetsAll &&
+        expiresMs(checkpoint) > this.context.clock.now().getTime() &&
+        (await this.backend.size(manifestName(checkpoint.packageId))) === undefined;
+      const isUsed = isKept || (await isClaimed(this.context, key, this.lease.id));
+      if (isUsed) this.report.unfinished += 1;
+      else keys.add(key);
+    }
+    return keys;
   }
 
   // Ids of segments that nothing needs, after live parts of others were copied out of them.
   private async findGarbage(rewriteThreshold: number): Promise<string[]> {
-    const marked = await mark(this.backend, this.signal);
+    const marked = await mark(this.context, this.signal);
     try {
       this.report.packages = marked.packages;
       const fresh = marked.uses.filter(({ segment }) => !segment.isQuarantined);
@@ -134,7 +170,7 @@ class Collection {
       this.report.damaged = rewritten.damaged.map(({ segmentId, error }) => {
         return { segmentId, problem: error.message };
       });
-      this.report.freedBytes -= rewritten.copiedBytes;
+      this.report.freedBytes -= rewritten.writtenBytes;
       await failpoint('store.gc-after-rewrite');
       const unusable = await this.unusableSegments(marked);
       const all = [...dead.map(({ segment }) => segment.id), ...rewritten.replaced, ...unusable];
@@ -152,7 +188,7 @@ class Collection {
       if (!isRpcError(error, 'STORE_FULL')) throw error;
       await this.backend.releaseReserve();
       this.report.rewriteProblem = error.message;
-      return { replaced: [], copiedBytes: 0, damaged: [] };
+      return { replaced: [], copiedBytes: 0, writtenBytes: 0, damaged: [] };
     }
   }
 
@@ -206,9 +242,10 @@ class Collection {
     }
   }
 
-  // Marks again from fresh lists, deletes what is still dead, then the markers.
+  // Marks again from fresh lists, deletes what is still dead, then the markers, but for those of
+  // damaged segments that something still needs.
   private async sweep(ready: readonly Marker[]): Promise<void> {
-    const marked = await mark(this.backend, this.signal);
+    const marked = await mark(this.context, this.signal);
     const uses = new Map(marked.uses.map((use) => [use.segment.id, use]));
     await marked.catalog.close();
     const candidates = new Set(ready.flatMap(({ segments }) => segments));
@@ -223,7 +260,11 @@ class Collection {
     }
     await this.backend.sync(segmentsPrefix);
     await failpoint('store.gc-after-segment-delete');
-    for (const { run } of ready) await this.backend.delete(markerName(run));
+    const gone = new Set(dead);
+    for (const { run, segments, isDamage } of ready) {
+      if (isDamage && !segments.every((id) => gone.has(id))) continue;
+      await this.backend.delete(markerName(run));
+    }
     await this.backend.sync(quarantinePrefix);
     await failpoint('store.gc-after-marker-delete');
   }
@@ -254,9 +295,4 @@ class Collection {
     const live = await sweepLeases(leaseContext(this.context));
     return live.filter(({ id }) => id !== this.lease.id);
   }
-}
-
-// The share of a segment's bytes that nothing needs.
-function wear({ segment, liveBytes }: SegmentUse): number {
-  return 1 - liveBytes / segment.segmentBytes;
 }

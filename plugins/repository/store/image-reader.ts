@@ -3,16 +3,29 @@ import {
   BlockError,
   CoreError,
   type DecodedRun,
+  type DecodeRun,
+  type EncodedRun,
   type StoredBlock,
 } from '../../../wasm/host/core-pool.ts';
-import type { Location } from './block-index.ts';
-import { holeId, isHole } from './ids.ts';
-import { checkEncoding, encoding, entryKind } from './index-codec.ts';
-import { blockSize, idSize, runBlocksMax } from './limits.ts';
+import { cutRunBytes } from '../../../wasm/host/cut.ts';
+import { kindLz4, kindSameAsParent, kindZero } from '../../../wasm/host/layout.ts';
+import type { FileExtent } from '../sources/source.ts';
+import { bytesOfChunks, chunkOf } from './cut-source.ts';
+import { HeldSegments } from './held-segments.ts';
+import { holeId, idAt, isHole } from './ids.ts';
+import { ahead, Turns } from './in-order.ts';
+import { entryKind } from './index-codec.ts';
+import {
+  blockSize,
+  cutRunsInFlightMax,
+  exportRunsInFlightMax,
+  idSize,
+  pageFanOut,
+  runBlocksMax,
+  runBlocksUsual,
+} from './limits.ts';
 import type { ImageRecord } from './manifest.ts';
-import { readFully } from './piece-cache.ts';
 import { treeOf } from './pinned-package.ts';
-import type { HeldSegment } from './segment-files.ts';
 import type { StoreContext } from './store-context.ts';
 import type { IdSpan, Tree } from './tree-reader.ts';
 
@@ -25,15 +38,15 @@ export type StoredRun = {
   count: number;
   /** For each block where its stored bytes lie; undefined for a hole. Open until `release`. */
   blocks?: (StoredBlock | undefined)[];
-  /**
-   * The stored bytes of the blocks that are not holes, one view each, read together where they lie
-   * together.
-   */
-  readStored(): Promise<(Uint8Array | undefined)[]>;
   release(): void;
 };
 
-/** Block number `index` of an image as it is stored: what an LZ4 frame carries as block data. */
+/** A run of an image that is cut by content, in bytes. Without `bytes` it is zero. */
+export type ContentRun = { offset: number; length: number; bytes?: Uint8Array };
+
+export type RunExtent = { length: number; isZero: boolean };
+
+/** Block number `index` of an image as an LZ4 frame carries it. */
 export type ExportedBlock = {
   index: number;
   encoding: 'lz4' | 'raw';
@@ -64,30 +77,34 @@ export class ImageReader {
   }
 
   /**
-   * The stored blocks in the order of the image, without the holes, for copying without
-   * recompression.
+   * The blocks in the order of the image, without the holes, each decoded and checked before it is
+   * handed out. What is stored as LZ4 or raw is handed out as it is stored; the workers compress
+   * the rest again. From block `first` on.
    */
-  async *storedBlocks(): AsyncGenerator<ExportedBlock> {
-    for await (const run of this.storedRuns()) yield* exported(run, run.readStored());
-  }
-
-  /** The same, each run of blocks decoded and checked before it is handed out. */
-  async *checkedBlocks(): AsyncGenerator<ExportedBlock> {
-    for await (const run of this.storedRuns()) {
-      const decoding = this.decode(run).then((decoded) => decoded?.release());
-      yield* exported(run, decoding.then(run.readStored));
+  async *checkedBlocks(first = 0): AsyncGenerator<ExportedBlock> {
+    if (this.isCut) {
+      for await (const run of this.runs(first)) yield* await this.compressed(run);
+      return;
     }
+    const turns = new Turns();
+    const runs = ahead(this.cutSpans(first), exportRunsInFlightMax, (span) =>
+      turns.take(
+        () => this.openRun(span),
+        (run) => this.exportRun(run).finally(run.release),
+      ),
+    );
+    for await (const blocks of runs) yield* blocks;
   }
 
-  /** The ids of the blocks, cut into runs of at most 64; spans of holes are not cut. */
+  /** The ids of the blocks, cut into runs of at most 32; spans of holes are not cut. */
   async *cutSpans(first = 0, count = this.record.blockCount - first): AsyncGenerator<IdSpan> {
     for await (const span of this.tree.spans(first, count)) {
       if (span.ids === undefined) {
         yield span;
         continue;
       }
-      for (let done = 0; done < span.count; done += runBlocksMax) {
-        const take = Math.min(runBlocksMax, span.count - done);
+      for (let done = 0; done < span.count; done += runBlocksUsual) {
+        const take = Math.min(runBlocksUsual, span.count - done);
         const ids = span.ids.subarray(done * idSize, (done + take) * idSize);
         yield { first: span.first + done, count: take, ids };
       }
@@ -98,27 +115,59 @@ export class ImageReader {
   async openRun(span: IdSpan): Promise<StoredRun> {
     const { first, count, ids } = span;
     if (ids === undefined || allHoles(ids)) {
-      return { first, count, readStored: async () => [], release: () => undefined };
+      return { first, count, release: () => undefined };
     }
     const { catalog } = this.context;
-    const held = new Map<string, HeldSegment>();
-    const release = () => {
-      for (const segment of held.values()) segment.release();
-      held.clear();
-    };
+    const held = new HeldSegments(catalog);
+    const release = () => held.release();
     try {
       const locations = await catalog.locate(entryKind.block, ids);
       const blocks: (StoredBlock | undefined)[] = [];
       for (const [index, location] of locations.entries()) {
         const targetOffset = (first + index) * blockSize;
-        blocks.push(location && (await this.toStored(location, held, targetOffset)));
+        const targetLength = this.isCut
+          ? blockSize
+          : Math.min(blockSize, this.record.logicalBytes - targetOffset);
+        const stored = location && (await held.block(location));
+        blocks.push(stored && { ...stored, targetOffset, targetLength });
       }
-      const readStored = () => readTogether(blocks, catalog.backend.path('segments/'));
-      return { first, count, blocks, readStored, release };
+      return { first, count, blocks, release };
     } catch (error) {
       release();
       throw this.located(error, first * blockSize);
     }
+  }
+
+  /** How many of these blocks, which lie in a file, have their ids, from the first on. */
+  async countRight(blocks: readonly StoredBlock[]): Promise<number> {
+    try {
+      (await this.context.pool.decode({ blocks })).release();
+      return blocks.length;
+    } catch (error) {
+      if (error instanceof BlockError) return error.blockIndex;
+      if (error instanceof CoreError) return 0;
+      throw error;
+    }
+  }
+
+  /** Whether these pieces of files hold exactly the blocks of a span, holes included. */
+  async holds(span: IdSpan, extents: readonly FileExtent[]): Promise<boolean> {
+    const { count, ids } = span;
+    if (ids === undefined) return extents.length === 0;
+    const run = { blocks: count, extents, parentIds: ids, compress: false };
+    let encoded: EncodedRun;
+    try {
+      encoded = await this.context.pool.encode(run);
+    } catch (error) {
+      // A file that ends too early, or cannot be read, does not hold them.
+      if (error instanceof CoreError) return false;
+      throw error;
+    }
+    const isRight = (kind: number, index: number) =>
+      kind === kindSameAsParent || (kind === kindZero && isHole(ids, index));
+    const holds = encoded.kinds.every(isRight);
+    encoded.release();
+    return holds;
   }
 
   /**
@@ -126,15 +175,17 @@ export class ImageReader {
    * bytes of the result, where holes are zeros. Undefined for a run of holes. Asks for its slot in
    * the core before it returns.
    */
-  async decode(run: StoredRun, targetFd?: number): Promise<DecodedRun | undefined> {
+  async decode(
+    run: StoredRun,
+    options: Pick<DecodeRun, 'targetFd' | 'wantsLz4'> = {},
+  ): Promise<DecodedRun | undefined> {
     const { blocks } = run;
     if (blocks === undefined) return undefined;
     const filled = blocks.map(
       (block, index) => block ?? holeBlock((run.first + index) * blockSize),
     );
     try {
-      const target = targetFd === undefined ? {} : { targetFd };
-      return await this.context.pool.decode({ blocks: filled, ...target });
+      return await this.context.pool.decode({ blocks: filled, ...options });
     } catch (error) {
       throw this.coreError(error, run);
     }
@@ -154,6 +205,7 @@ export class ImageReader {
       throw invalidArgument('RANGE_OUT_OF_IMAGE', text, { image: name, offset: String(offset) });
     }
     if (target.length === 0) return;
+    if (this.isCut) return await this.readRuns(offset, target);
     const first = Math.floor(offset / blockSize);
     const count = Math.ceil((offset + target.length) / blockSize) - first;
     for await (const span of this.cutSpans(first, count)) {
@@ -169,27 +221,96 @@ export class ImageReader {
     }
   }
 
-  private async toStored(
-    { entry, segment }: Location,
-    held: Map<string, HeldSegment>,
-    targetOffset: number,
-  ): Promise<StoredBlock> {
-    const { catalog } = this.context;
-    checkEncoding(entry, catalog.segmentPath({ entry, segment, ordinal: 0 }));
-    let file = held.get(segment.id);
-    if (file === undefined) {
-      file = await catalog.files.hold(segment.id);
-      held.set(segment.id, file);
-    }
-    return {
-      id: entry.id,
-      encoding: entry.encoding === encoding.lz4 ? 'lz4' : 'raw',
-      fd: file.fd,
-      offset: entry.offset,
-      length: entry.storedLength,
-      targetOffset,
-      targetLength: Math.min(blockSize, this.record.logicalBytes - targetOffset),
+  /** Cut by content: its blocks are places of chunks, and `runs` gives its bytes. */
+  get isCut(): boolean {
+    return this.record.chunking !== undefined;
+  }
+
+  /**
+   * Of an image that is cut by content, the bytes of its runs of 4 MiB in order, decoded and checked,
+   * from that multiple of 64 KiB on; without `bytes` a run is zero. They belong to the caller.
+   */
+  async *runs(firstBlock = 0): AsyncGenerator<ContentRun> {
+    const count = Math.ceil(this.record.logicalBytes / cutRunBytes);
+    const indexes = async function* () {
+      for (let run = Math.floor(firstBlock / runBlocksMax); run < count; run++) yield run;
     };
+    yield* ahead(indexes(), cutRunsInFlightMax, (run) => this.contentRun(run));
+  }
+
+  /** Run number `index` of an image that is cut by content. */
+  async contentRun(index: number): Promise<ContentRun> {
+    const offset = index * cutRunBytes;
+    const length = Math.min(cutRunBytes, this.record.logicalBytes - offset);
+    const bytes = new Uint8Array(length);
+    let end = 0;
+    for await (const span of this.cutSpans(index * pageFanOut, pageFanOut)) {
+      const run = await this.openRun(span);
+      const decoded = await this.decode(run).finally(run.release);
+      for (const [at, stored] of (run.blocks ?? []).entries()) {
+        if (stored === undefined) continue;
+        const chunk = chunkOf(decoded!.bytes.subarray(at * blockSize, (at + 1) * blockSize));
+        if (chunk !== undefined && end + chunk.length <= length) bytes.set(chunk, end);
+        end += chunk?.length ?? length + 1;
+      }
+      decoded?.release();
+    }
+    if (end === 0) return { offset, length };
+    if (end === length) return { offset, length, bytes };
+    throw this.damagedAt(offset, 'its chunks do not have the length of the run together');
+  }
+
+  /** Which runs in a range of bytes are zero, without reading them. */
+  async *runExtents(offset: number, length: number): AsyncGenerator<RunExtent> {
+    const end = offset + length;
+    for (let at = offset; at < end; ) {
+      const run = Math.floor(at / cutRunBytes);
+      const ids = await this.tree.ids(run * pageFanOut, 1);
+      const part = Math.min((run + 1) * cutRunBytes, end) - at;
+      yield { length: part, isZero: isHole(ids) };
+      at += part;
+    }
+  }
+
+  private async readRuns(offset: number, target: Uint8Array): Promise<void> {
+    const end = offset + target.length;
+    for (let run = Math.floor(offset / cutRunBytes); run * cutRunBytes < end; run++) {
+      const { offset: at, length, bytes } = await this.contentRun(run);
+      const start = Math.max(offset, at);
+      const part = target.subarray(start - offset, Math.min(end, at + length) - offset);
+      if (bytes === undefined) part.fill(0);
+      else part.set(bytes.subarray(start - at, start - at + part.length));
+    }
+  }
+
+  // As blocks of a frame: what is stored is cut at other places.
+  private async compressed({ offset, length, bytes }: ContentRun): Promise<ExportedBlock[]> {
+    if (bytes === undefined) return [];
+    const count = Math.ceil(length / blockSize);
+    const run = await this.context.pool.encode({ blocks: count, bytes, compress: true });
+    const blocks = Array.from(run.kinds, (kind, at): ExportedBlock[] => {
+      if (kind === kindZero) return [];
+      const start = run.offsets[at]!;
+      const data = new Uint8Array(run.data.subarray(start, start + run.lengths[at]!));
+      const encoding = kind === kindLz4 ? 'lz4' : 'raw';
+      const id = new Uint8Array(idAt(run.ids, at));
+      return [{ index: offset / blockSize + at, encoding, bytes: data, id }];
+    });
+    run.release();
+    return blocks.flat();
+  }
+
+  // Copies, so that a slow reader holds no slot of the core.
+  private async exportRun(run: StoredRun): Promise<ExportedBlock[]> {
+    const decoded = await this.decode(run, { wantsLz4: true });
+    const blocks = (decoded?.exported ?? []).flatMap((block, at) => {
+      if (block === undefined) return [];
+      const { encoding, bytes } = block;
+      const { id } = run.blocks![at]!;
+      return [{ index: run.first + at, encoding, bytes: new Uint8Array(bytes), id }];
+    });
+    decoded?.release();
+    return blocks;
   }
 
   private coreError(error: unknown, run: StoredRun): unknown {
@@ -209,7 +330,12 @@ export class ImageReader {
     return this.damaged(offset, (error as Error).message);
   }
 
-  private damaged(offset: number, problem: string): Error {
+  private damaged(blockOffset: number, problem: string): Error {
+    const block = blockOffset / blockSize;
+    return this.damagedAt(this.isCut ? bytesOfChunks(block, 1).offset : blockOffset, problem);
+  }
+
+  private damagedAt(offset: number, problem: string): Error {
     const { packageId } = this;
     const image = this.record.name;
     const text = `package "${packageId}", image "${image}", byte ${offset}: ${problem}; run verify`;
@@ -237,45 +363,4 @@ function holeBlock(targetOffset: number): StoredBlock {
 function allHoles(ids: Uint8Array): boolean {
   for (let index = 0; index * idSize < ids.length; index++) if (!isHole(ids, index)) return false;
   return true;
-}
-
-async function* exported(
-  run: StoredRun,
-  reading: Promise<(Uint8Array | undefined)[]>,
-): AsyncGenerator<ExportedBlock> {
-  const all = await reading.finally(run.release);
-  for (const [at, bytes] of all.entries()) {
-    if (bytes === undefined) continue;
-    const { id, encoding: encoded } = run.blocks![at]!;
-    yield { index: run.first + at, encoding: encoded, bytes, id };
-  }
-}
-
-// One read for neighbours in a segment: a package written at once lies in order.
-async function readTogether(
-  blocks: readonly (StoredBlock | undefined)[],
-  path: string,
-): Promise<(Uint8Array | undefined)[]> {
-  const bytes: (Uint8Array | undefined)[] = new Array(blocks.length);
-  let index = 0;
-  while (index < blocks.length) {
-    const start = blocks[index];
-    let end = index + 1;
-    while (start && continues(blocks[end - 1], blocks[end])) end += 1;
-    if (start !== undefined) {
-      const last = blocks[end - 1]!;
-      const whole = new Uint8Array(last.offset + last.length - start.offset);
-      await readFully(start.fd, whole, start.offset, path);
-      for (let at = index; at < end; at++) {
-        const { offset, length } = blocks[at]!;
-        bytes[at] = whole.subarray(offset - start.offset, offset - start.offset + length);
-      }
-    }
-    index = end;
-  }
-  return bytes;
-}
-
-function continues(a: StoredBlock | undefined, b: StoredBlock | undefined): boolean {
-  return a !== undefined && b !== undefined && a.fd === b.fd && a.offset + a.length === b.offset;
 }

@@ -41,6 +41,30 @@ export async function inOrder<Task, Result>(
 }
 
 /**
+ * The results of the tasks in order, with at most `limit` started before they are asked for. The
+ * results need no disposal. When it ends early, every started task has ended before it returns.
+ */
+export async function* ahead<Task, Result>(
+  tasks: AsyncIterable<Task>,
+  limit: number,
+  start: (task: Task) => Promise<Result>,
+): AsyncGenerator<Result> {
+  const started: Promise<Result>[] = [];
+  try {
+    for await (const task of tasks) {
+      if (started.length >= limit) yield await started.shift()!;
+      const result = start(task);
+      // Whoever takes the result sees the error; until then it is not "unhandled".
+      result.catch(() => undefined);
+      started.push(result);
+    }
+    while (started.length > 0) yield await started.shift()!;
+  } finally {
+    await Promise.allSettled(started);
+  }
+}
+
+/**
  * Lets tasks prepare side by side but begin in the order of their `take` calls. The core gives its
  * slots in the order of asking; a later run that asked first could take the last slot that an
  * earlier one needs to finish.

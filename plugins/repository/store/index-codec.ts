@@ -14,7 +14,12 @@ export const segmentHeaderBytes = 32;
 export const indexHeaderBytes = 64;
 export const entryBytes = 48;
 export const nonceBytes = 16;
-export const indexBytesMax = indexHeaderBytes + segmentEntriesMax * entryBytes;
+/** Bases that the entries of a segment have at most: their numbers are 16 bits. */
+export const segmentBasesMax = 65_535;
+export const indexBytesMax =
+  indexHeaderBytes + segmentEntriesMax * entryBytes + segmentBasesMax * idSize;
+/** The version of an index whose entries have bases; the others are written as version 1. */
+const indexVersionMax = 2;
 
 export const entryKind = { block: 1, page: 2, file: 3 } as const;
 export type EntryKind = (typeof entryKind)[keyof typeof entryKind];
@@ -28,9 +33,11 @@ export type IndexHeader = {
   segmentBytes: number;
   entryCount: number;
   content: Content;
+  /** Number of bases; absent means none. */
+  baseCount?: number;
 };
 
-/** One entry; `id` is a view. Lengths and offset in bytes. */
+/** One entry; `id` and `base` are views. Lengths and offset in bytes. */
 export type Entry = {
   id: Uint8Array;
   offset: number;
@@ -38,6 +45,8 @@ export type Entry = {
   plainLength: number;
   kind: EntryKind;
   encoding: number;
+  /** The id of the block that a difference starts from. */
+  base?: Uint8Array;
 };
 
 export function encodeSegmentHeader(nonce: Uint8Array): Uint8Array {
@@ -58,28 +67,46 @@ export function checkSegmentHeader(bytes: Uint8Array, nonce: Uint8Array, path: s
 }
 
 export function encodeIndexHeader(header: IndexHeader): Uint8Array {
+  const { baseCount = 0 } = header;
   const bytes = Buffer.alloc(indexHeaderBytes);
   bytes.write('NFVIDX', 'latin1');
-  bytes.writeUInt16LE(formatVersion, 6);
+  bytes.writeUInt16LE(baseCount > 0 ? indexVersionMax : formatVersion, 6);
   bytes.set(header.nonce, 8);
   bytes.writeBigUInt64LE(BigInt(header.segmentBytes), 24);
   bytes.writeUInt32LE(header.entryCount, 32);
   bytes.writeUInt8(header.content, 36);
+  bytes.writeUInt32LE(baseCount, 40);
   return bytes;
 }
 
-export function writeEntry(target: Buffer, at: number, entry: Entry): void {
+/** Writes an entry; `baseNumber` is 0 without a base. */
+export function writeEntry(target: Buffer, at: number, entry: Entry, baseNumber = 0): void {
   target.set(entry.id, at);
   target.writeUInt32LE(entry.offset, at + 32);
   target.writeUInt32LE(entry.storedLength, at + 36);
   target.writeUInt32LE(entry.plainLength, at + 40);
   target.writeUInt8(entry.kind, at + 44);
   target.writeUInt8(entry.encoding, at + 45);
-  target.writeUInt16LE(0, at + 46);
+  target.writeUInt16LE(baseNumber, at + 46);
 }
 
-/** Reads the entry at byte `at`. Nothing is checked: `decodeIndex` did that for the whole file. */
+/**
+ * The id of the base of the entry at byte `at`; undefined when it has none. Bases are counted from
+ * the end of the file, so that an entry and the bytes behind it tell all.
+ */
+export function readBase(source: Buffer, at: number): Uint8Array | undefined {
+  const number = source.readUInt16LE(at + 46);
+  if (number === 0) return undefined;
+  const start = source.length - number * idSize;
+  return source.subarray(start, start + idSize);
+}
+
+/**
+ * Reads the entry at byte `at` of the entries with the bases behind them. Nothing is checked:
+ * `decodeIndex` did that for the whole file.
+ */
 export function readEntry(source: Buffer, at: number): Entry {
+  const base = readBase(source, at);
   return {
     id: source.subarray(at, at + idSize),
     offset: source.readUInt32LE(at + 32),
@@ -87,43 +114,61 @@ export function readEntry(source: Buffer, at: number): Entry {
     plainLength: source.readUInt32LE(at + 40),
     kind: source.readUInt8(at + 44) as EntryKind,
     encoding: source.readUInt8(at + 45),
+    ...(base && { base }),
   };
 }
 
-/** Checks a whole index file but for its digest, and returns the header and the entries' bytes. */
+/**
+ * Checks a whole index file but for its digest, and returns the header and the bytes of the entries
+ * with those of the bases behind them.
+ */
 export function decodeIndex(
   bytes: Uint8Array,
   path: string,
 ): { header: IndexHeader; entries: Buffer } {
   const source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  checkMagic(source, 'NFVIDX', path);
+  const version = checkMagic(source, 'NFVIDX', path, indexVersionMax);
   if (source.length < indexHeaderBytes) throw objectDamaged(path, 0, 'is shorter than its header');
   const header = {
     nonce: source.subarray(8, 8 + nonceBytes),
     segmentBytes: Number(source.readBigUInt64LE(24)),
     entryCount: source.readUInt32LE(32),
     content: source.readUInt8(36) as Content,
+    baseCount: version === 1 ? 0 : source.readUInt32LE(40),
   };
-  checkZero(source, 37, indexHeaderBytes, path);
-  const wanted = indexHeaderBytes + header.entryCount * entryBytes;
-  if (header.entryCount < 1 || source.length !== wanted) {
-    const text = `has ${source.length} bytes where ${header.entryCount} entries need ${wanted}`;
-    throw objectDamaged(path, 32, text);
+  checkZero(source, 37, 40, path);
+  checkZero(source, version === 1 ? 40 : 44, indexHeaderBytes, path);
+  const { entryCount, baseCount } = header;
+  if (version > 1 && (baseCount < 1 || baseCount > segmentBasesMax)) {
+    throw objectDamaged(path, 40, `says ${baseCount} bases where 1 to ${segmentBasesMax} may be`);
+  }
+  const wanted = indexHeaderBytes + entryCount * entryBytes + baseCount * idSize;
+  if (entryCount < 1 || source.length !== wanted) {
+    const text = `has ${source.length} bytes where ${entryCount} entries and ${baseCount} bases`;
+    throw objectDamaged(path, 32, `${text} need ${wanted}`);
   }
   const entries = source.subarray(indexHeaderBytes);
   checkLayout(entries, header, path);
   return { header, entries };
 }
 
-function checkLayout(entries: Buffer, header: IndexHeader, path: string): void {
+function checkLayout(
+  entries: Buffer,
+  header: IndexHeader & { baseCount: number },
+  path: string,
+): void {
   let end = segmentHeaderBytes;
-  for (let at = 0; at < entries.length; at += entryBytes) {
-    const entry = readEntry(entries, at);
+  for (let at = 0; at < header.entryCount * entryBytes; at += entryBytes) {
     const offset = indexHeaderBytes + at;
+    const baseNumber = entries.readUInt16LE(at + 46);
+    const isDelta = entries[at + 45] === encoding.delta;
+    if (isDelta ? baseNumber < 1 || baseNumber > header.baseCount : baseNumber !== 0) {
+      throw objectDamaged(path, offset + 46, `${baseNumber} is no base of this entry`);
+    }
+    const entry = readEntry(entries, at);
     if (entry.offset !== end) throw objectDamaged(path, offset + 32, `offset is not ${end}`);
     const problem = entryProblem(entry, header.content);
     if (problem !== undefined) throw objectDamaged(path, offset, problem);
-    checkZero(entries, at + 46, at + entryBytes, path);
     end += entry.storedLength;
   }
   if (end !== header.segmentBytes) {
@@ -151,12 +196,11 @@ function entryProblem(entry: Entry, segmentContent: Content): string | undefined
   return undefined;
 }
 
-/** Refuses encodings that this version reserves or does not know. `path` is that of the segment. */
+/** Refuses encodings that this version does not know. `path` is that of the segment. */
 export function checkEncoding(entry: Entry, path: string): void {
-  const isKnown =
-    entry.encoding === encoding.raw ||
-    (entry.encoding === encoding.lz4 && entry.kind === entryKind.block);
-  if (isKnown) return;
+  if (entry.encoding === encoding.raw) return;
+  const isKnown = entry.encoding >= encoding.raw && entry.encoding <= encoding.zstd;
+  if (isKnown && entry.kind === entryKind.block) return;
   const text =
     `${path}: byte ${entry.offset} has encoding ${entry.encoding}, which only newer programs ` +
     'read';
@@ -164,18 +208,25 @@ export function checkEncoding(entry: Entry, path: string): void {
     path,
     offset: String(entry.offset),
     encoding: String(entry.encoding),
-    supported: '1, 2',
+    supported: '1, 2, 3, 4',
   });
 }
 
-function checkMagic(bytes: Uint8Array, magic: string, path: string): void {
+// Returns the version.
+function checkMagic(
+  bytes: Uint8Array,
+  magic: string,
+  path: string,
+  versionMax = formatVersion,
+): number {
   const found = Buffer.from(bytes.subarray(0, 8));
   if (found.length < 8 || found.toString('latin1', 0, 6) !== magic) {
     throw objectDamaged(path, 0, `does not begin with ${magic}`);
   }
   const version = found.readUInt16LE(6);
-  if (version > formatVersion) throw formatTooNew(path, version);
-  if (version !== formatVersion) throw objectDamaged(path, 6, `has version ${version}`);
+  if (version > versionMax) throw formatTooNew(path, version, versionMax);
+  if (version < 1) throw objectDamaged(path, 6, `has version ${version}`);
+  return version;
 }
 
 function checkZero(bytes: Uint8Array, start: number, end: number, path: string): void {

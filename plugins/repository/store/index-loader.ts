@@ -6,6 +6,7 @@ import { objectDamaged, objectMissing } from './faults.ts';
 import { formatId } from './ids.ts';
 import { decodeIndex, entryBytes, indexBytesMax, indexHeaderBytes } from './index-codec.ts';
 import { indexesPrefix, indexName, stems } from './object-names.ts';
+import { readFully } from './piece-cache.ts';
 
 /** An index file that cannot be used, and why. */
 export type DamagedIndex = { segmentId: string; error: RpcError };
@@ -47,36 +48,75 @@ export async function loadIndexes(
   return { index, damaged };
 }
 
-/** Reads and checks one index, its digest included. Undefined when it is gone. */
+/** Memory for one index after the other. */
+export type IndexBuffer = { bytes: Uint8Array };
+
+/**
+ * Reads and checks one index, its digest included. Undefined when it is gone. With a buffer the
+ * entries hold until its next use: hundreds of indexes read one after the other would otherwise
+ * fill the memory sooner than it is collected.
+ */
 export async function loadIndex(
   backend: Backend,
   segmentId: string,
+  buffer?: IndexBuffer,
 ): Promise<{ ref: SegmentRef; entries: Buffer } | undefined> {
   const name = indexName(segmentId);
   const path = backend.path(name);
-  const bytes = await backend.readAll(name, indexBytesMax);
+  const bytes = buffer
+    ? await readInto(backend, name, buffer)
+    : await backend.readAll(name, indexBytesMax);
   if (bytes === undefined) return undefined;
   // The version comes first: the digest of a newer format may be another one.
   const { header, entries } = decodeIndex(bytes, path);
   if (formatId(hash(bytes)) !== segmentId) {
     throw objectDamaged(path, 0, 'its BLAKE3 is not its name');
   }
-  const ref: SegmentRef = {
-    id: segmentId,
-    entryCount: header.entryCount,
-    segmentBytes: header.segmentBytes,
-    nonce: header.nonce,
-    isQuarantined: false,
-    load: async () => {
-      const again = await loadIndex(backend, segmentId);
-      if (again === undefined) throw objectMissing(path);
-      return again.entries;
-    },
-  };
-  return { ref, entries };
+  const { entryCount, segmentBytes } = header;
+  const nonce = new Uint8Array(header.nonce);
+  return { ref: segmentRef(backend, { id: segmentId, entryCount, segmentBytes, nonce }), entries };
 }
 
-async function countEntries(backend: Backend, segmentIds: readonly string[]): Promise<number> {
+/** A segment of which the index can be read again. */
+export function segmentRef(
+  backend: Backend,
+  known: Pick<SegmentRef, 'id' | 'entryCount' | 'segmentBytes' | 'nonce'>,
+): SegmentRef {
+  const load = async () => {
+    const again = await loadIndex(backend, known.id);
+    if (again === undefined) throw objectMissing(backend.path(indexName(known.id)));
+    return again.entries;
+  };
+  return { ...known, isQuarantined: false, load };
+}
+
+async function readInto(
+  backend: Backend,
+  name: string,
+  buffer: IndexBuffer,
+): Promise<Uint8Array | undefined> {
+  const file = await backend.openFile(name);
+  if (file === undefined) return undefined;
+  try {
+    const { fd, sizeBytes } = file;
+    const path = backend.path(name);
+    if (sizeBytes > indexBytesMax) {
+      throw objectDamaged(path, 0, `is longer than ${indexBytesMax} bytes`);
+    }
+    if (buffer.bytes.length < sizeBytes) buffer.bytes = new Uint8Array(sizeBytes);
+    const bytes = buffer.bytes.subarray(0, sizeBytes);
+    await readFully(fd, bytes, 0, path);
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
+
+/** How many entries the indexes have, from their sizes. */
+export async function countEntries(
+  backend: Backend,
+  segmentIds: readonly string[],
+): Promise<number> {
   let count = 0;
   for (const id of segmentIds) {
     const size = (await backend.size(indexName(id))) ?? 0;

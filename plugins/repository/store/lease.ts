@@ -1,8 +1,9 @@
 /** Leases: who works in the repository now; docs/storage-format.md section 3. */
-import { isRpcError, resourceExhausted } from '../../../sdk/errors.ts';
+import { failedPrecondition, isRpcError, resourceExhausted } from '../../../sdk/errors.ts';
 import type { Clock } from '../../../sdk/ports/clock.ts';
 import type { Random } from '../../../sdk/ports/random.ts';
 import type { Area, Backend } from './backend.ts';
+import { objectDamaged } from './faults.ts';
 import { formatFramed, parseFramed } from './framed-text.ts';
 import { framedTextBytesMax, leaseSkewMs, leasesMax } from './limits.ts';
 import { isGone, ownIdentity, type ProcessIdentity } from './process-identity.ts';
@@ -116,8 +117,9 @@ export async function sweepLeases(context: LeaseContext): Promise<LeaseRecord[]>
   }
   for (const id of ids) {
     const record = await readLease(backend, id);
-    if (record === 'gone') continue;
-    if (record !== 'damaged' && !(await isDead(record, own, clock))) live.push(record);
+    // An area has its lease from its first moment: without one it was released, or the power went.
+    const isAlone = record === 'gone' || record === 'damaged';
+    if (!isAlone && !(await isDead(record, own, clock))) live.push(record);
     else await backend.takeAwayArea(id);
   }
   await backend.removeLeftovers(clock.now().getTime(), context.termMs);
@@ -136,11 +138,22 @@ async function readLease(backend: Backend, id: string): Promise<LeaseRecord | 'd
   const bytes = await backend.readAll(name, framedTextBytesMax);
   if (bytes === undefined) return 'gone';
   try {
-    return parseFramed('lease', bytes, backend.path(name)) as LeaseRecord;
+    return parseLease(bytes, backend.path(name));
   } catch (error) {
     if (isRpcError(error, 'OBJECT_DAMAGED')) return 'damaged';
     throw error;
   }
+}
+
+/** Reads a lease. OBJECT_DAMAGED (DATA_LOSS), FORMAT_TOO_NEW (FAILED_PRECONDITION). */
+export function parseLease(bytes: Uint8Array, path: string): LeaseRecord {
+  const record = parseFramed('lease', bytes, path) as Partial<LeaseRecord>;
+  const { id, kind, startedAt, expiresAt, holder } = record;
+  const { host, startTicks, bootId, pidNamespace, pid } = holder ?? {};
+  const texts = [id, kind, startedAt, expiresAt, host, startTicks, bootId, pidNamespace];
+  const isWhole = texts.every((text) => typeof text === 'string') && Number.isSafeInteger(pid);
+  if (!isWhole) throw objectDamaged(path, 0, 'is no lease');
+  return record as LeaseRecord;
 }
 
 /** The manifests that live leases pin, by object name. */
@@ -154,4 +167,21 @@ export async function readPins(backend: Backend): Promise<Map<string, Uint8Array
     }
   }
   return pins;
+}
+
+/**
+ * Refuses to collect or repair beside another that does. Of two that begin at once the older one
+ * goes on; should both, they do no harm. GC_RUNNING (FAILED_PRECONDITION).
+ */
+export function refuseSecondCollection(own: LeaseRecord, others: readonly LeaseRecord[]): void {
+  const other = others.find(({ kind, startedAt, id }) => {
+    const isOlder = startedAt < own.startedAt || (startedAt === own.startedAt && id < own.id);
+    return kind === 'gc' && isOlder;
+  });
+  if (other === undefined) return;
+  const { host, pid } = other.holder;
+  const text =
+    `process ${pid} on ${host} collects garbage or repairs since ${other.startedAt}: ` +
+    'wait for it';
+  throw failedPrecondition('GC_RUNNING', text, { host, pid: String(pid), leaseId: other.id });
 }

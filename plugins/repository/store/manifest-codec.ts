@@ -5,7 +5,8 @@ import { checkManifest } from './manifest-rules.ts';
 
 /** Renders the object. */
 export function formatManifest(manifest: Manifest): Uint8Array {
-  return formatFramed('package', manifest);
+  const isCut = manifest.images.some(({ chunking }) => chunking !== undefined);
+  return formatFramed('package', manifest, isCut ? 2 : 1);
 }
 
 /**

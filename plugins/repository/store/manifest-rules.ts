@@ -16,8 +16,8 @@ import {
   roleBytesMax,
   titleBytesMax,
 } from './limits.ts';
-import { type Manifest, mapSources, packageKinds } from './manifest.ts';
-import { blockCountOf } from './tree-page.ts';
+import { type ImageRecord, type Manifest, mapSources, packageKinds } from './manifest.ts';
+import { treeBlockCount } from './tree-page.ts';
 
 /** Why a text is no package id, or undefined when it is one. */
 export function packageIdProblem(id: unknown): string | undefined {
@@ -96,6 +96,7 @@ const imageFields = [
   'format',
   'logicalBytes',
   'blockCount',
+  'chunking',
   'root',
   'map',
   'sourceSnapshotId',
@@ -106,14 +107,15 @@ const writtenFields = ['bytesRead', 'sampledBlocks', 'newBlocks', 'newPages', 's
 
 function imageProblem(image: unknown): string | undefined {
   if (!isRecord(image)) return 'must be an object';
-  const { logicalBytes, blockCount, map } = image;
+  const { logicalBytes, map, chunking } = image;
   return (
     unknownField(image, '', imageFields) ??
     at('name', imageNameProblem(image.name)) ??
     textProblem(image, 'role', roleBytesMax) ??
     textProblem(image, 'format', roleBytesMax) ??
     at('logicalBytes', countProblem(logicalBytes)) ??
-    at('blockCount', blockCountProblem(logicalBytes as number, blockCount)) ??
+    (chunking === undefined ? undefined : at('chunking', oneOf(chunking, ['content']))) ??
+    at('blockCount', blockCountProblem(image)) ??
     at('root', parseId(image.root) ? undefined : 'must be 64 hexadecimal digits') ??
     at('map', mapProblem(map)) ??
     textProblem(image, 'sourceSnapshotId', nameBytesMax) ??
@@ -152,8 +154,9 @@ function writtenProblem(written: unknown): string | undefined {
   return unknownField(written, '', writtenFields);
 }
 
-function blockCountProblem(logicalBytes: number, blockCount: unknown): string | undefined {
-  const wanted = blockCountOf(logicalBytes);
+function blockCountProblem(image: Record<string, unknown>): string | undefined {
+  const { blockCount, logicalBytes } = image;
+  const wanted = treeBlockCount(image as Pick<ImageRecord, 'logicalBytes' | 'chunking'>);
   if (wanted > blockCountMax) return `is more than ${blockCountMax}`;
   return blockCount === wanted ? undefined : `must be ${wanted} for ${logicalBytes} bytes`;
 }

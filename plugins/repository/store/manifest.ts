@@ -2,7 +2,7 @@
 export const packageKinds = ['VNF', 'VNFC', 'IMAGE'] as const;
 export type PackageKind = (typeof packageKinds)[number];
 
-export const mapSources = ['full', 'hash-scan', 'map', 'map-rejected'] as const;
+export const mapSources = ['full', 'hash-scan', 'map', 'map-rejected', 'parent-image'] as const;
 /** How the blocks that changed were found. */
 export type MapSource = (typeof mapSources)[number];
 
@@ -19,6 +19,9 @@ export type Written = {
   storedBytes: number;
 };
 
+/** How an image is cut into blocks: at every 64 KiB, or by its content. */
+export type Chunking = 'fixed' | 'content';
+
 export type ImageRecord = {
   name: string;
   /** `disk`, `memory`, `device-state` or another word. */
@@ -26,7 +29,10 @@ export type ImageRecord = {
   /** The format it came from; a hint. */
   format: string;
   logicalBytes: number;
+  /** Of an image cut by content: places for chunks, 128 for each 4 MiB. */
   blockCount: number;
+  /** Absent: at every 64 KiB. */
+  chunking?: 'content';
   /** Id of the root page, 64 hexadecimal digits, all 0 for an image of holes. */
   root: string;
   map: { source: MapSource; reason: string };
@@ -68,6 +74,7 @@ function contentOf(manifest: Manifest): string {
     image.format,
     image.logicalBytes,
     image.root,
+    image.chunking ?? 'fixed',
     image.sourceSnapshotId,
     sorted(image.labels),
   ]);

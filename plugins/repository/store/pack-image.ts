@@ -1,20 +1,23 @@
 /** Packs one image: decides how the changes are found, then runs the blocks through the core. */
 import { dataLoss, unavailable } from '../../../sdk/errors.ts';
 import {
+  type Compression,
   CoreError,
   type CorePool,
   type EncodedRun,
   type EncodeRun,
 } from '../../../wasm/host/core-pool.ts';
-import type { BlockSource, FileExtent } from '../sources/source.ts';
+import type { BlockSource, ByteRange } from '../sources/source.ts';
+import type { Catalog } from './catalog.ts';
 import type { BlockRange } from './change-map.ts';
 import { countBlocks } from './change-map.ts';
+import { ChangedBlocks, type StoredRun } from './changed-blocks.ts';
 import { formatId } from './ids.ts';
 import { inOrder, Turns } from './in-order.ts';
-import { blockSize, runBlocksMax, runsInFlightMax } from './limits.ts';
+import { blockSize, runBlocksMax, runBlocksUsual, runsInFlightMax } from './limits.ts';
 import type { MapSource, Written } from './manifest.ts';
-import type { PackageWriter } from './package-writer.ts';
-import { planSteps, type Step } from './read-plan.ts';
+import type { PackageWriter, Stored } from './package-writer.ts';
+import { planSteps, type Step, stepsBehind } from './read-plan.ts';
 import { blockCountOf } from './tree-page.ts';
 import type { Tree } from './tree-reader.ts';
 import { TreeWriter } from './tree-writer.ts';
@@ -26,19 +29,47 @@ export type ReadDecision = {
   /** Blocks that may differ from the parent; without it all may. */
   mapped?: BlockRange[];
   parent?: Tree;
+  /** The image that the parent was made of: what is equal there is not hashed. */
+  older?: BlockSource;
   sampledBlocks: number;
 };
 
 export type ImageContext = {
   pool: CorePool;
   writer: PackageWriter;
-  compress: boolean;
+  compress: Compression;
+  /** Where changed blocks find what they are stored as the difference from; absent: nowhere. */
+  bases?: Catalog;
   signal: AbortSignal;
   /** Called with the bytes of the image that are done. */
   onBytes(bytes: number): void;
+  /** What an earlier run did of this image. */
+  restored?: ImageState;
+  /**
+   * Called between two steps with the bytes that were read and are stored by now. `state` is undefined while the tree and
+   * what is stored do not agree.
+   */
+  onStep?(storedBytes: number, state: () => ImageState | undefined): Promise<void>;
 };
 
-export type PackedImage = { root: string; written: Written };
+/** What became of the blocks that changed. */
+export type DeltaCounts = {
+  /** New blocks that are stored as a difference. */
+  deltaBlocks: number;
+  /** Blocks of the parent that no difference could start from because they are damaged. */
+  damagedBases: number;
+};
+
+/** How far an image is: the tree over its first blocks, and what they took. */
+export type ImageState = { doneBlocks: number; open: Uint8Array[]; written: Written };
+
+/** `written` is the sum over all runs; `bytesRead` and `deltas` are this one's. */
+export type PackedImage = {
+  root: string;
+  written: Written;
+  bytesRead: number;
+  deltas: DeltaCounts;
+};
 
 /** Reads, encodes and stores what `decision` says, and returns the root of the image's tree. */
 export async function packImage(
@@ -46,30 +77,27 @@ export async function packImage(
   decision: ReadDecision,
   context: ImageContext,
 ): Promise<PackedImage> {
-  const { stored } = context.writer;
-  const before = { ...stored };
   const run = new ImageRun(source, decision, context);
-  const steps = cutSteps(planSteps(source.extents(), source.sizeBytes, decision.mapped));
+  const extents = source.extents(decision.mapped?.map((range) => toBytes(range, source.sizeBytes)));
+  const planned = planSteps(extents, source.sizeBytes, decision.mapped);
+  const steps = cutSteps(stepsBehind(planned, run.tree.doneBlocks), runBlocksUsual);
+  context.onBytes(Math.min(run.tree.doneBlocks * blockSize, source.sizeBytes));
   await inOrder(
     steps,
     runsInFlightMax,
     {
       start: (step) => run.start(step),
-      finish: (step, encoded) => run.finish(step, encoded),
-      discard: (encoded) => encoded?.release(),
+      finish: (step, stored) => run.finish(step, stored),
+      discard: (stored) => stored?.run.release(),
     },
     context.signal,
   );
-  const root = await run.tree.finish();
+  const root = await run.finishTree();
   return {
     root: formatId(root),
-    written: {
-      bytesRead: run.bytesRead,
-      sampledBlocks: decision.sampledBlocks,
-      newBlocks: stored.blocks - before.blocks,
-      newPages: stored.pages - before.pages,
-      storedBytes: stored.bytes - before.bytes,
-    },
+    written: run.written(),
+    bytesRead: run.bytesRead,
+    deltas: run.deltas(),
   };
 }
 
@@ -80,64 +108,127 @@ export function blocksToRead(decision: ReadDecision, logicalBytes: number): numb
 
 class ImageRun {
   readonly tree: TreeWriter;
+  readonly changed: ChangedBlocks | undefined;
   bytesRead = 0;
   private readonly source: BlockSource;
   private readonly parent: Tree | undefined;
+  private readonly older: BlockSource | undefined;
   private readonly context: ImageContext;
   private readonly buffers: Uint8Array[] = [];
   private readonly turns = new Turns();
+  private readonly sampledBlocks: number;
+  private readonly before: Stored;
+  private finishedBytes = 0;
+  /** The steps finished so far, and no part of another, are in the tree and in the store. */
+  private isBetweenSteps = true;
 
   constructor(source: BlockSource, decision: ReadDecision, context: ImageContext) {
     this.source = source;
     this.parent = decision.parent;
+    this.older = decision.older;
     this.context = context;
-    this.tree = new TreeWriter(context.writer, blockCountOf(source.sizeBytes));
+    this.changed = this.parent && context.bases && new ChangedBlocks(context.bases);
+    this.sampledBlocks = decision.sampledBlocks;
+    this.before = { ...context.writer.stored };
+    const blockCount = blockCountOf(source.sizeBytes);
+    this.tree = new TreeWriter(context.writer, blockCount, context.restored?.open);
   }
 
-  async start(step: Step): Promise<EncodedRun | undefined> {
+  written(): Written {
+    const { before, bytesRead, sampledBlocks } = this;
+    const { stored } = this.context.writer;
+    const earlier = this.context.restored?.written;
+    return {
+      bytesRead: bytesRead + (earlier?.bytesRead ?? 0),
+      sampledBlocks: sampledBlocks + (earlier?.sampledBlocks ?? 0),
+      newBlocks: stored.blocks - before.blocks + (earlier?.newBlocks ?? 0),
+      newPages: stored.pages - before.pages + (earlier?.newPages ?? 0),
+      storedBytes: stored.bytes - before.bytes + (earlier?.storedBytes ?? 0),
+    };
+  }
+
+  deltas(): DeltaCounts {
+    const { deltaBlocks } = this.context.writer.stored;
+    return {
+      deltaBlocks: deltaBlocks - this.before.deltaBlocks,
+      damagedBases: this.changed?.damagedBases ?? 0,
+    };
+  }
+
+  async finishTree(): Promise<Uint8Array> {
+    this.isBetweenSteps = false;
+    return await this.tree.finish();
+  }
+
+  async start(step: Step): Promise<StoredRun | undefined> {
     if (step.kind !== 'read') return undefined;
-    const offset = step.first * blockSize;
-    let buffer: Uint8Array | undefined;
+    const buffers: Uint8Array[] = [];
+    let run: EncodeRun | undefined;
     try {
-      return await this.turns.take(
+      const encoded = await this.turns.take(
         async () => {
-          const parentIds = await this.parent?.ids(step.first, step.count);
-          const run: EncodeRun = { blocks: step.count, compress: this.context.compress };
-          if (parentIds !== undefined) run.parentIds = parentIds;
-          run.extents = this.fileExtents(step);
-          if (run.extents === undefined) {
-            buffer = this.buffers.pop() ?? new Uint8Array(runBlocksMax * blockSize);
-            run.bytes = await this.read(step, buffer);
-          }
+          run = await this.prepare(step, buffers);
           return run;
         },
-        (run) => this.context.pool.encode(run),
+        (prepared) => this.context.pool.encode(prepared),
       );
+      return await this.storeChanged(encoded, run?.parentIds);
     } catch (error) {
-      throw sourceError(error, this.source.name, offset);
+      const isOlder = run?.older?.extents?.some(({ fd }) => fd === fdOf(error));
+      const { name } = isOlder ? this.older! : this.source;
+      throw sourceError(error, name, step.first * blockSize);
     } finally {
-      if (buffer !== undefined) this.buffers.push(buffer);
+      this.buffers.push(...buffers);
     }
   }
 
-  async finish(step: Step, encoded: EncodedRun | undefined): Promise<void> {
+  private async storeChanged(run: EncodedRun, parentIds?: Uint8Array): Promise<StoredRun> {
+    const { changed } = this;
+    return changed && parentIds ? await changed.store(run, parentIds) : { run, bases: new Map() };
+  }
+
+  private async prepare(step: Step, buffers: Uint8Array[]): Promise<EncodeRun> {
+    const parentIds = await this.parent?.ids(step.first, step.count);
+    const content = await this.contentOf(this.source, step, buffers);
+    this.bytesRead += content.bytes?.length ?? sumOf(content.extents ?? []);
+    const older = this.older && (await this.contentOf(this.older, step, buffers));
+    return {
+      blocks: step.count,
+      compress: this.context.compress,
+      leaveChanged: this.changed !== undefined,
+      ...content,
+      ...(parentIds && { parentIds }),
+      ...(older && { older }),
+    };
+  }
+
+  async finish(step: Step, stored: StoredRun | undefined): Promise<void> {
+    this.isBetweenSteps = false;
     try {
       if (step.kind === 'hole') await this.tree.appendHoles(step.count);
-      else if (encoded === undefined) await this.keep(step);
+      else if (stored === undefined) await this.keep(step);
       else {
-        await this.context.writer.putRun(encoded);
-        await this.tree.append(encoded.ids);
+        await this.context.writer.putRun(stored.run, stored.bases);
+        await this.tree.append(stored.run.ids);
       }
     } finally {
-      encoded?.release();
+      stored?.run.release();
     }
+    this.isBetweenSteps = true;
     this.context.onBytes(this.lengthOf(step));
+    if (stored !== undefined) this.finishedBytes += this.lengthOf(step);
+    await this.context.onStep?.(this.finishedBytes, () => this.state());
+  }
+
+  private state(): ImageState | undefined {
+    if (!this.isBetweenSteps) return undefined;
+    const { tree } = this;
+    return { doneBlocks: tree.doneBlocks, open: tree.openPages(), written: this.written() };
   }
 
   private async keep(step: Step): Promise<void> {
-    for await (const span of this.parent!.spans(step.first, step.count)) {
-      if (span.ids === undefined) await this.tree.appendHoles(span.count);
-      else await this.tree.append(span.ids);
+    for await (const subtree of this.parent!.subtrees(step.first, step.count, this.tree)) {
+      await this.tree.appendSubtree(subtree);
     }
   }
 
@@ -146,19 +237,35 @@ class ImageRun {
     return Math.min(step.count * blockSize, this.source.sizeBytes - offset);
   }
 
-  private fileExtents(step: Step): FileExtent[] | undefined {
+  // Where the bytes lie, so that a worker reads them, or the bytes themselves in one of `buffers`.
+  private async contentOf(
+    source: BlockSource,
+    step: Step,
+    buffers: Uint8Array[],
+  ): Promise<Pick<EncodeRun, 'extents' | 'bytes'>> {
     const offset = step.first * blockSize;
-    const extents = this.source.fileExtents?.(offset, this.lengthOf(step));
-    this.bytesRead += extents?.reduce((sum, extent) => sum + extent.length, 0) ?? 0;
-    return extents;
+    const length = Math.max(0, Math.min(step.count * blockSize, source.sizeBytes - offset));
+    const extents = source.fileExtents?.(offset, length);
+    if (extents !== undefined) return { extents };
+    const buffer = this.buffers.pop() ?? new Uint8Array(runBlocksMax * blockSize);
+    buffers.push(buffer);
+    const bytes = buffer.subarray(0, length);
+    await source.read(offset, bytes);
+    return { bytes };
   }
+}
 
-  private async read(step: Step, buffer: Uint8Array): Promise<Uint8Array> {
-    const bytes = buffer.subarray(0, this.lengthOf(step));
-    await this.source.read(step.first * blockSize, bytes);
-    this.bytesRead += bytes.length;
-    return bytes;
-  }
+function sumOf(extents: readonly { length: number }[]): number {
+  return extents.reduce((sum, { length }) => sum + length, 0);
+}
+
+function fdOf(error: unknown): unknown {
+  return error instanceof CoreError ? error.details.fd : undefined;
+}
+
+function toBytes({ first, end }: BlockRange, logicalBytes: number): ByteRange {
+  const start = first * blockSize;
+  return { start, length: Math.min(end * blockSize, logicalBytes) - start };
 }
 
 /** What the core says about reading a source, as an error about that source. */
@@ -176,14 +283,14 @@ export function sourceError(error: unknown, path: string, offset: number): unkno
 }
 
 // Reading goes by runs; holes and kept blocks need no cutting.
-async function* cutSteps(steps: AsyncIterable<Step>): AsyncGenerator<Step> {
+async function* cutSteps(steps: AsyncIterable<Step>, blocksMax: number): AsyncGenerator<Step> {
   for await (const step of steps) {
     if (step.kind !== 'read') {
       yield step;
       continue;
     }
-    for (let done = 0; done < step.count; done += runBlocksMax) {
-      const count = Math.min(runBlocksMax, step.count - done);
+    for (let done = 0; done < step.count; done += blocksMax) {
+      const count = Math.min(blocksMax, step.count - done);
       yield { kind: 'read', first: step.first + done, count };
     }
   }

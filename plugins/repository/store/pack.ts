@@ -1,17 +1,21 @@
 /** Makes a package of sources; docs/storage-format.md section 4. */
 import { invalidArgument } from '../../../sdk/errors.ts';
+import type { Compression } from '../../../wasm/host/core-pool.ts';
 import type { BlockSource } from '../sources/source.ts';
 import type { ByteRange } from './change-map.ts';
+import type { CheckpointImage } from './checkpoint.ts';
+import { CutSource, cutGrowth } from './cut-source.ts';
 import { formatId, holeId } from './ids.ts';
 import { filesBytesMax, imagesMax, samplesDefault, samplesMax } from './limits.ts';
-import type { ImageRecord, Manifest, PackageKind } from './manifest.ts';
+import type { Chunking, ImageRecord, Manifest, PackageKind } from './manifest.ts';
 import { imageNameProblem, manifestProblem, packageIdProblem } from './manifest-rules.ts';
-import { type ImageContext, packImage } from './pack-image.ts';
+import { type DeltaCounts, type ImageContext, packImage, type ReadDecision } from './pack-image.ts';
+import type { PackResume } from './pack-resume.ts';
 import type { NewFile, PackageWriter } from './package-writer.ts';
 import { type PinnedPackage, parentImage } from './pinned-package.ts';
 import { decide } from './read-decision.ts';
 import type { StoreContext } from './store-context.ts';
-import { blockCountOf } from './tree-page.ts';
+import { treeBlockCount } from './tree-page.ts';
 
 /** An image to pack. The source belongs to the caller, who closes it. */
 export type ImageInput = {
@@ -30,8 +34,20 @@ export type ImageInput = {
   changed?: readonly ByteRange[];
   /** Where the map comes from, for the record. */
   changedOrigin?: string;
+  /**
+   * The image that the parent's was made of: what is equal there is not hashed. Not used with a
+   * map; belongs to the caller as well.
+   */
+  older?: BlockSource;
   /** Why there is no map, for the record. */
   noMapReason?: string;
+  /** Default `fixed`. By content: not with a map and not with an older image. */
+  chunking?: Chunking;
+  /**
+   * Says that the content is the same as in another run with this text, in place of what the source
+   * says of itself.
+   */
+  fingerprint?: string;
 };
 
 export type PackOptions = {
@@ -48,8 +64,18 @@ export type PackOptions = {
    * default 64.
    */
   samples?: number;
-  /** Default true. */
-  compress?: boolean;
+  /** How new blocks are stored; default LZ4 (true). */
+  compress?: Compression;
+  /**
+   * Whether changed blocks are stored as the difference from the parent's where that is smaller;
+   * default true. Without compression nothing is.
+   */
+  delta?: boolean;
+  /**
+   * Go on where an interrupted run was, and keep for a repetition what this one did when it is
+   * interrupted. Default true.
+   */
+  resume?: boolean;
   onProgress?(progress: PackProgress): void;
   signal?: AbortSignal;
 };
@@ -57,6 +83,7 @@ export type PackOptions = {
 /** Bytes are those of the images, holes included; `image` is the one in progress. */
 export type PackProgress = { image: string; doneBytes: number; totalBytes: number };
 
+/** What making an image took, in all runs. */
 export type PackedImageResult = {
   name: string;
   logicalBytes: number;
@@ -68,6 +95,10 @@ export type PackedImageResult = {
   newPages: number;
   /** Bytes that the new blocks and pages take. */
   storedBytes: number;
+  /** New blocks that are stored as the difference from one of the parent's. */
+  deltaBlocks: number;
+  /** Damaged blocks of the parent: what changed there is stored in full. Verify the parent then. */
+  damagedBases: number;
   mapSource: ImageRecord['map']['source'];
   mapReason: string;
 };
@@ -78,6 +109,12 @@ export type PackResult = {
   images: PackedImageResult[];
   /** False when an equal package had this id already. */
   isNew: boolean;
+  /** Bytes that this run read from the sources, without those of samples. */
+  bytesRead: number;
+  /** Bytes of the images that an interrupted run had done. */
+  resumedBytes: number;
+  /** Why something that an interrupted run had done was done again. */
+  restartReason?: string;
 };
 
 /**
@@ -94,6 +131,7 @@ export type PackJob = {
   inputs: readonly ImageInput[];
   options: PackOptions;
   signal: AbortSignal;
+  resume?: PackResume | undefined;
 };
 
 /** Checks what can be checked before anything is read. INVALID_ARGUMENT with the field. */
@@ -104,6 +142,12 @@ export function checkPackRequest(inputs: readonly ImageInput[], options: PackOpt
   if (inputs.length > imagesMax) refuse('images', `must be at most ${imagesMax}`);
   for (const [index, { name }] of inputs.entries()) {
     refuse(`images[${index}].name`, imageNameProblem(name));
+  }
+  for (const [index, { chunking, changed, older }] of inputs.entries()) {
+    const isPlaced = changed !== undefined || older !== undefined;
+    if (chunking !== 'content' || !isPlaced) continue;
+    const problem = 'must be fixed where a changed map or an older image tells what changed';
+    refuse(`images[${index}].chunking`, problem);
   }
   if (new Set(inputs.map(({ name }) => name)).size < inputs.length) {
     refuse('images', 'names must be different');
@@ -121,51 +165,122 @@ export function checkPackRequest(inputs: readonly ImageInput[], options: PackOpt
 
 /** Stores all images and files and publishes the package. */
 export async function runPack(job: PackJob): Promise<PackResult> {
-  const { context, writer, inputs, options } = job;
-  const packageId = options.packageId ?? context.random.uuid();
+  const { context, writer, inputs, options, resume } = job;
+  const packageId = options.packageId ?? resume?.packageId ?? context.random.uuid();
+  resume?.start(writer, packageId);
   const manifest = draftManifest(inputs, options, packageId, context.clock.now());
   const progress = new Progress(inputs, options);
+  const images: PackedImageResult[] = [];
+  let bytesRead = 0;
   for (const [index, input] of inputs.entries()) {
-    manifest.images[index] = await packOne(job, input, manifest.images[index]!, progress);
+    const packed = await packOne(job, input, manifest.images[index]!, progress);
+    manifest.images[index] = packed.record;
+    images.push(toResult(packed.record, packed.deltas));
+    bytesRead += packed.bytesRead;
   }
   for (const [index, file] of (options.files ?? []).entries()) {
     manifest.files[index] = await writer.putFile(file);
   }
-  const images = manifest.images.map(toResult);
+  await resume?.settle();
   const published = await writer.publish(manifest);
-  return { package: packageId, manifest: published.manifest, images, isNew: published.isNew };
+  await resume?.end();
+  return {
+    package: packageId,
+    manifest: published.manifest,
+    images,
+    isNew: published.isNew,
+    bytesRead,
+    resumedBytes: resume?.resumedBytes ?? 0,
+    ...(resume?.reason !== undefined && { restartReason: resume.reason }),
+  };
 }
 
-/** Stores one image. */
+type PackedRecord = { record: ImageRecord; bytesRead: number; deltas: DeltaCounts };
+
+/** Stores one image, or what an earlier run left to do of it. */
 export async function packOne(
   job: PackJob,
   input: ImageInput,
   draft: ImageRecord,
   progress: Progress,
-): Promise<ImageRecord> {
-  const { context, options, parent, writer } = job;
-  const decision = await decide({
+): Promise<PackedRecord> {
+  const { context, options, resume, writer } = job;
+  const { name } = input;
+  const isCut = draft.chunking !== undefined;
+  const source = isCut ? new CutSource(input.source) : input.source;
+  const fingerprint = resume && (input.fingerprint ?? (await source.fingerprint?.()));
+  const found = await resume?.restore(name, source, fingerprint);
+  const { decision, restored } = await continueDecision(job, { ...input, source }, found);
+  const map = { source: decision.source, reason: decision.reason.slice(0, reasonCharactersMax) };
+  const { logicalBytes, chunking } = draft;
+  const begun = { name, logicalBytes, map, ...(chunking && { chunking }) };
+  const onStep = resume?.begin(begun, fingerprint, restored);
+  if (restored?.root !== undefined) {
+    progress.add(name, logicalBytes);
+    const { root, written } = restored;
+    const record = { ...draft, root, written, map: restored.map };
+    return { record, bytesRead: 0, deltas: { deltaBlocks: 0, damagedBases: 0 } };
+  }
+  const { compress = true, delta = true } = options;
+  const image: ImageContext = {
+    pool: context.pool,
+    writer,
+    compress,
+    ...(delta && compress !== false && { bases: context.catalog }),
+    signal: job.signal,
+    onBytes: (bytes) => progress.add(name, isCut ? bytes / cutGrowth : bytes),
+    ...(onStep && { onStep }),
+    ...(restored && { restored }),
+  };
+  const packed = await packImage(source, decision, image);
+  const { root, deltas } = packed;
+  const plain = (bytes: number) => (isCut ? Math.min(bytes / cutGrowth, logicalBytes) : bytes);
+  const bytesRead = plain(packed.bytesRead);
+  const written = { ...packed.written, bytesRead: plain(packed.written.bytesRead) };
+  const record = { ...draft, root, written, map };
+  resume?.finish(record, fingerprint);
+  return { record, bytesRead, deltas };
+}
+
+/** How the changes are found; an image that was begun goes on only when that stays the same. */
+async function continueDecision(
+  job: PackJob,
+  input: ImageInput,
+  found: CheckpointImage | undefined,
+): Promise<{ decision: ReadDecision; restored?: CheckpointImage }> {
+  if (found?.map.source === 'map-rejected') {
+    const { changed: _, ...unmapped } = input;
+    const { source, reason } = found.map;
+    const decision = await decideFor(job, unmapped);
+    return { decision: { ...decision, source, reason }, restored: found };
+  }
+  const decision = await decideFor(job, input);
+  if (found === undefined || found.map.source === decision.source) {
+    return found === undefined ? { decision } : { decision, restored: found };
+  }
+  job.resume?.startAnew(input.name, decision.reason);
+  return { decision };
+}
+
+async function decideFor(job: PackJob, input: ImageInput): Promise<ReadDecision> {
+  const { context, options, parent } = job;
+  return await decide({
     image: input.name,
     source: input.source,
     samples: options.samples ?? samplesDefault,
     pool: context.pool,
     fraction: () => context.random.fraction(),
     ...(options.parent !== undefined && { parentId: options.parent }),
-    ...(parent && parentImage(context.catalog, parent, input.name, job.inputs.length === 1)),
+    ...(parent && parentOf(job, parent, input)),
     ...(input.changed && { changed: input.changed }),
+    ...(input.older && { older: input.older }),
     ...(input.changedOrigin && { changedOrigin: input.changedOrigin }),
     ...(input.noMapReason && { noMapReason: input.noMapReason }),
   });
-  const image: ImageContext = {
-    pool: context.pool,
-    writer,
-    compress: options.compress ?? true,
-    signal: job.signal,
-    onBytes: (bytes) => progress.add(input.name, bytes),
-  };
-  const { root, written } = await packImage(input.source, decision, image);
-  const map = { source: decision.source, reason: decision.reason.slice(0, reasonCharactersMax) };
-  return { ...draft, root, written, map };
+}
+
+function parentOf({ context, inputs }: PackJob, parent: PinnedPackage, input: ImageInput) {
+  return parentImage(context.catalog, parent, input.name, inputs.length === 1, input.chunking);
 }
 
 /** The manifest as far as it is known before anything is read. */
@@ -182,21 +297,22 @@ export function draftManifest(
     kind: options.kind ?? 'IMAGE',
     labels: options.labels ?? {},
     parents: options.parent === undefined ? [] : [options.parent],
-    images: inputs.map(draftImage),
+    images: inputs.map((input) => draftImage(input, input.source.sizeBytes)),
     files: (options.files ?? []).map(({ name, mediaType = '', bytes }) => {
       return { name, mediaType, sizeBytes: bytes.length, id: formatId(holeId) };
     }),
   };
 }
 
-function draftImage(input: ImageInput): ImageRecord {
-  const logicalBytes = input.source.sizeBytes;
+export function draftImage(input: Omit<ImageInput, 'source'>, logicalBytes: number): ImageRecord {
+  const chunking = input.chunking === 'content' ? { chunking: input.chunking } : {};
   return {
     name: input.name,
     role: input.role ?? 'disk',
     format: input.format ?? 'raw',
     logicalBytes,
-    blockCount: blockCountOf(logicalBytes),
+    blockCount: treeBlockCount({ logicalBytes, ...chunking }),
+    ...chunking,
     root: formatId(holeId),
     map: { source: 'full', reason: '' },
     sourceSnapshotId: input.sourceSnapshotId ?? '',
@@ -205,15 +321,10 @@ function draftImage(input: ImageInput): ImageRecord {
   };
 }
 
-function toResult({
-  name,
-  logicalBytes,
-  blockCount,
-  map,
-  written,
-}: ImageRecord): PackedImageResult {
+function toResult(record: ImageRecord, deltas: DeltaCounts): PackedImageResult {
+  const { name, logicalBytes, blockCount, map, written } = record;
   const mapping = { mapSource: map.source, mapReason: map.reason };
-  return { name, logicalBytes, blocks: blockCount, ...written, ...mapping };
+  return { name, logicalBytes, blocks: blockCount, ...written, ...deltas, ...mapping };
 }
 
 /** Adds up the bytes of several images. */
@@ -229,7 +340,9 @@ export class Progress {
 
   add(image: string, bytes: number): void {
     this.doneBytes += bytes;
-    const { doneBytes, totalBytes } = this;
+    // A last run that is cut by content counts as a whole one.
+    const doneBytes = Math.min(this.doneBytes, this.totalBytes);
+    const { totalBytes } = this;
     this.options.onProgress?.({ image, doneBytes, totalBytes });
   }
 }

@@ -4,7 +4,7 @@ import { failpoint } from '../../../sdk/failpoint.ts';
 import type { Random } from '../../../sdk/ports/random.ts';
 import { hash } from '../../../wasm/host/blake3.ts';
 import type { EncodedRun } from '../../../wasm/host/core-pool.ts';
-import { kindLz4, kindRaw } from '../../../wasm/host/layout.ts';
+import { kindDelta, kindLz4, kindRaw, kindZstd } from '../../../wasm/host/layout.ts';
 import type { Backend } from './backend.ts';
 import type { Catalog } from './catalog.ts';
 import { formatId, idAt } from './ids.ts';
@@ -15,23 +15,31 @@ import { type FileRecord, isSameContent, type Manifest } from './manifest.ts';
 import { formatManifest, parseManifest } from './manifest-codec.ts';
 import { manifestProblem } from './manifest-rules.ts';
 import { manifestName } from './object-names.ts';
-import { publishSegments, SegmentStream } from './segment-stream.ts';
+import { publishSegments, type SealedSegment, SegmentStream } from './segment-stream.ts';
 import type { PageSink } from './tree-writer.ts';
 
 /** What a run has stored so far, in bytes and counts. */
-export type Stored = { blocks: number; pages: number; bytes: number };
+export type Stored = { blocks: number; deltaBlocks: number; pages: number; bytes: number };
+
+const encodingOf: Record<number, number> = {
+  [kindRaw]: encoding.raw,
+  [kindLz4]: encoding.lz4,
+  [kindZstd]: encoding.zstd,
+  [kindDelta]: encoding.delta,
+};
 
 /** A file to be stored in a package; `bytes` belong to the caller. */
 export type NewFile = { name: string; mediaType?: string; bytes: Uint8Array };
 
 /** OPEN → PUBLISHED. Not to be used by two callers at once. */
 export class PackageWriter implements PageSink {
-  readonly stored: Stored = { blocks: 0, pages: 0, bytes: 0 };
+  readonly stored: Stored = { blocks: 0, deltaBlocks: 0, pages: 0, bytes: 0 };
   private readonly backend: Backend;
   private readonly catalog: Catalog;
   private readonly lease: Lease;
   private readonly blocks: SegmentStream;
   private readonly pages: SegmentStream;
+  private readonly published = new Set<string>();
 
   /** The catalog was refreshed after the lease was taken. `segmentBytesMax` is for tests. */
   constructor(catalog: Catalog, lease: Lease, random: Random, segmentBytesMax?: number) {
@@ -43,12 +51,12 @@ export class PackageWriter implements PageSink {
   }
 
   /**
-   * Stores those new blocks of a run that nobody has stored. The run's bytes are free when it
-   * returns.
+   * Stores those new blocks of a run that nobody has stored. `bases`: the base of each difference,
+   * by its number in the run. The run's bytes are free when it returns.
    */
-  async putRun(run: EncodedRun): Promise<void> {
+  async putRun(run: EncodedRun, bases?: ReadonlyMap<number, Uint8Array>): Promise<void> {
     const count = run.kinds.length;
-    const isNew = (index: number) => run.kinds[index] === kindLz4 || run.kinds[index] === kindRaw;
+    const isNew = (index: number) => encodingOf[run.kinds[index]!] !== undefined;
     if (!run.kinds.some((_, index) => isNew(index))) return;
     const shared = await this.catalog.mayShare(entryKind.block, run.ids, count);
     for (let index = 0; index < count; index++) {
@@ -57,11 +65,14 @@ export class PackageWriter implements PageSink {
       if (await this.blocks.has(entryKind.block, id)) continue;
       const offset = run.offsets[index]!;
       const storedLength = run.lengths[index]!;
-      const encoded = run.kinds[index] === kindLz4 ? encoding.lz4 : encoding.raw;
+      const encoded = encodingOf[run.kinds[index]!]!;
+      const base = encoded === encoding.delta ? { base: bases!.get(index)! } : {};
       const bytes = run.data.subarray(offset, offset + storedLength);
       const lengths = { storedLength, plainLength: blockSize };
-      await this.blocks.put({ id, ...lengths, kind: entryKind.block, encoding: encoded }, bytes);
+      const entry = { id, ...lengths, kind: entryKind.block, encoding: encoded, ...base };
+      await this.blocks.put(entry, bytes);
       this.stored.blocks += 1;
+      if (encoded === encoding.delta) this.stored.deltaBlocks += 1;
       this.stored.bytes += storedLength;
     }
     await this.blocks.flush();
@@ -78,6 +89,26 @@ export class PackageWriter implements PageSink {
     const id = hash(bytes);
     if (bytes.length > 0) await this.putRecord(entryKind.file, id, new Uint8Array(bytes));
     return { name, mediaType, sizeBytes: bytes.length, id: formatId(id) };
+  }
+
+  /** Closes the segments in progress: `publishSealed` then covers everything put so far. */
+  async seal(): Promise<void> {
+    await this.blocks.close();
+    await this.pages.close();
+  }
+
+  /**
+   * Gives what is sealed its names, so that a later run can use it. May run beside `put…`, not
+   * beside `publish`.
+   */
+  async publishSealed(): Promise<void> {
+    await this.publishNew([...(await this.blocks.durable()), ...(await this.pages.durable())]);
+  }
+
+  private async publishNew(sealed: readonly SealedSegment[]): Promise<void> {
+    const fresh = sealed.filter(({ id }) => !this.published.has(id));
+    await publishSegments(this.lease.area, fresh);
+    for (const { id } of fresh) this.published.add(id);
   }
 
   /**
@@ -99,7 +130,7 @@ export class PackageWriter implements PageSink {
     await staged.append([formatManifest(manifest)]);
     await staged.finish();
     await failpoint('store.after-manifest-staged');
-    await publishSegments(this.lease.area, sealed);
+    await this.publishNew(sealed);
     try {
       await this.lease.area.publish([{ staged, name: manifestName(manifest.id) }]);
     } catch (error) {

@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import type { SegmentRef } from './block-index.ts';
 import { objectDamaged } from './faults.ts';
 import { onPath } from './folder-errors.ts';
-import { pagePieceBytes, pagePiecesMax } from './limits.ts';
+import { pagePieceBytes, pagePiecesAhead, pagePiecesMax } from './limits.ts';
 import type { SegmentFiles } from './segment-files.ts';
 
 const readAt = promisify(read);
@@ -71,23 +71,33 @@ export class PieceCache {
   }
 
   private async piece(segment: SegmentRef, number: number, path: string): Promise<Uint8Array> {
-    const key = `${segment.id}/${number}`;
-    const cached = this.pieces.get(key);
+    const cached = this.pieces.get(`${segment.id}/${number}`);
     if (cached !== undefined) {
-      this.pieces.delete(key);
-      this.pieces.set(key, cached);
+      this.remember(segment, number, cached);
       return cached;
     }
+    // A walk goes forward; samples jump, and would read much that nobody wants.
+    const isWalk = this.pieces.has(`${segment.id}/${number - 1}`);
     const start = number * pagePieceBytes;
-    const bytes = new Uint8Array(Math.min(pagePieceBytes, segment.segmentBytes - start));
+    const wanted = pagePieceBytes * (isWalk ? pagePiecesAhead : 1);
+    const bytes = new Uint8Array(Math.min(wanted, segment.segmentBytes - start));
     const held = await this.files.hold(segment.id);
     try {
       await readFully(held.fd, bytes, start, path);
     } finally {
       held.release();
     }
-    this.pieces.set(key, bytes);
+    for (let at = 0; at < bytes.length; at += pagePieceBytes) {
+      const piece = bytes.subarray(at, at + pagePieceBytes);
+      this.remember(segment, number + at / pagePieceBytes, piece);
+    }
+    return bytes.subarray(0, pagePieceBytes);
+  }
+
+  private remember(segment: SegmentRef, number: number, piece: Uint8Array): void {
+    const key = `${segment.id}/${number}`;
+    this.pieces.delete(key);
+    this.pieces.set(key, piece);
     if (this.pieces.size > pagePiecesMax) this.pieces.delete(this.pieces.keys().next().value!);
-    return bytes;
   }
 }

@@ -1,10 +1,11 @@
+import { RpcError } from '../../../sdk/errors.ts';
 import type { Backend } from './backend.ts';
 import type { Catalog } from './catalog.ts';
 import { packageNotFound } from './faults.ts';
 import { parseId } from './ids.ts';
 import type { Lease } from './lease.ts';
 import { framedTextBytesMax } from './limits.ts';
-import type { ImageRecord, Manifest } from './manifest.ts';
+import type { Chunking, ImageRecord, Manifest } from './manifest.ts';
 import { parseManifest } from './manifest-codec.ts';
 import { manifestName } from './object-names.ts';
 import { Tree } from './tree-reader.ts';
@@ -53,9 +54,22 @@ export function parentImage(
   parent: PinnedPackage,
   name: string,
   isOnlyImage: boolean,
+  chunking: Chunking = 'fixed',
 ): { parent?: { record: ImageRecord; tree: Tree } } {
   const { images } = parent.manifest;
   const named = images.find((image) => image.name === name);
   const record = named ?? (isOnlyImage && images.length === 1 ? images[0] : undefined);
+  // Blocks of images that are cut otherwise lie at other places.
+  if (record !== undefined && (record.chunking ?? 'fixed') !== chunking) return {};
   return record === undefined ? {} : { parent: { record, tree: treeOf(catalog, record) } };
+}
+
+/** A package is no parent while an index is damaged: nobody knows whether it needs that. */
+export function refuseDamagedParent(catalog: Catalog, parent: string): void {
+  const damaged = catalog.damaged[0];
+  if (damaged === undefined) return;
+  const text = `${damaged.error.message}: package "${parent}" may need it; repair, or pack without a parent`;
+  throw new RpcError(damaged.error.code, 'REPOSITORY_DAMAGED', text, {
+    ...damaged.error.metadata,
+  });
 }

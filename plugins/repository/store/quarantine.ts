@@ -7,7 +7,8 @@ import { parseId } from './ids.ts';
 import { framedTextBytesMax } from './limits.ts';
 import { blockersName, markerName, quarantinePrefix, stems } from './object-names.ts';
 
-export type Marker = { run: string; segments: string[] };
+/** `isDamage`: something in the segments is damaged, so they are never released. */
+export type Marker = { run: string; segments: string[]; isDamage: boolean };
 
 /** All markers. One that disappears while they are read was finished by its collection. */
 export async function readMarkers(backend: Backend): Promise<Marker[]> {
@@ -16,12 +17,18 @@ export async function readMarkers(backend: Backend): Promise<Marker[]> {
     const name = markerName(run);
     const bytes = await backend.readAll(name, framedTextBytesMax);
     if (bytes === undefined) continue;
-    const body = parseFramed('marker', bytes, backend.path(name)) as { segments?: unknown };
-    const { segments } = body;
+    const body = parseFramed('marker', bytes, backend.path(name)) as {
+      segments?: unknown;
+      reason?: unknown;
+    };
+    const { segments, reason = 'garbage' } = body;
+    if (reason !== 'garbage' && reason !== 'damage') {
+      throw objectDamaged(backend.path(name), 0, 'has a reason that is neither garbage nor damage');
+    }
     if (!Array.isArray(segments) || segments.some((id) => parseId(id) === undefined)) {
       throw objectDamaged(backend.path(name), 0, 'has no list of segment ids');
     }
-    markers.push({ run, segments });
+    markers.push({ run, segments, isDamage: reason === 'damage' });
   }
   return markers;
 }

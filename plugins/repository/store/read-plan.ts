@@ -3,7 +3,7 @@
  */
 import type { SourceExtent } from '../sources/source.ts';
 import type { BlockRange } from './change-map.ts';
-import { blockSize } from './limits.ts';
+import { blockCountMax, blockSize, runBlocksMax } from './limits.ts';
 import { blockCountOf } from './tree-page.ts';
 
 /** `read`: from the source. `hole`: known to be zero. `keep`: the parent's block. */
@@ -21,7 +21,8 @@ export async function* planSteps(
   const all = [{ first: 0, end: blockCountOf(logicalBytes) }];
   const ranges = mapped ?? all;
   let rangeNumber = 0;
-  for await (const span of dataSpans(extents, logicalBytes)) {
+  const enough = mapped === undefined ? runBlocksMax : blockCountMax;
+  for await (const span of dataSpans(extents, logicalBytes, enough)) {
     let at = span.first;
     while (at < span.end) {
       while (rangeNumber < ranges.length && ranges[rangeNumber]!.end <= at) rangeNumber += 1;
@@ -35,20 +36,31 @@ export async function* planSteps(
   }
 }
 
+/** The steps without those of the first `done` blocks. */
+export async function* stepsBehind(steps: AsyncIterable<Step>, done: number): AsyncGenerator<Step> {
+  for await (const { kind, first, count } of steps) {
+    const skip = Math.max(0, Math.min(count, done - first));
+    if (skip < count) yield { kind, first: first + skip, count: count - skip };
+  }
+}
+
 type BlockSpan = BlockRange & { isData: boolean };
 
-// Turns extents in bytes into spans of blocks: a block is data as soon as a part of it is.
+// Turns extents in bytes into spans of blocks: a block is data as soon as a part of it is. A span of
+// `enough` blocks does not wait for what may adjoin it: a stream's extents come with their bytes.
 async function* dataSpans(
   extents: AsyncIterable<SourceExtent>,
   logicalBytes: number,
+  enough: number,
 ): AsyncGenerator<BlockSpan> {
+  const isEnough = (span: BlockSpan) => span.end - span.first >= enough;
   let next = 0;
   let open: BlockSpan | undefined;
   for await (const { offset, length, kind } of extents) {
     if (kind !== 'data' || length === 0) continue;
     const first = Math.floor(offset / blockSize);
     const end = Math.ceil((offset + length) / blockSize);
-    if (open !== undefined && first <= open.end) {
+    if (open !== undefined && (first < open.end || (first === open.end && !isEnough(open)))) {
       open.end = Math.max(open.end, end);
       continue;
     }

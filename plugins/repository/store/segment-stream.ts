@@ -16,12 +16,14 @@ import {
   entryBytes,
   indexHeaderBytes,
   nonceBytes,
+  segmentBasesMax,
   segmentHeaderBytes,
   writeEntry,
 } from './index-codec.ts';
 import {
   gatherBytesMax,
   idSize,
+  memoryEntriesMax,
   segmentBytesMax,
   segmentEntriesTarget,
   syncStrideBytes,
@@ -41,6 +43,8 @@ type OpenSegment = {
   /** Where the next entry begins, in bytes. */
   end: number;
   table: IdTable;
+  /** Ids of bases, as text, with their numbers in the index. */
+  bases: Map<string, number>;
 };
 
 /**
@@ -50,9 +54,10 @@ type OpenSegment = {
 export class SegmentStream {
   private readonly area: Area;
   private readonly content: Content;
+  private readonly name: string;
   private readonly random: Random;
   private readonly segmentBytesMax: number;
-  private readonly sealedIndex = new BlockIndex();
+  private sealedIndex = new BlockIndex();
   private readonly sealed: SealedSegment[] = [];
   private current: OpenSegment | undefined;
   private sealing: Promise<void> = Promise.resolve();
@@ -62,7 +67,9 @@ export class SegmentStream {
   private gathered: Uint8Array[] = [];
   private gatheredBytes = 0;
 
-  constructor(area: Area, content: Content, random: Random, bytesMax = segmentBytesMax) {
+  /** `name`: tells streams of one content in one area apart. */
+  constructor(area: Area, content: Content, random: Random, bytesMax = segmentBytesMax, name = '') {
+    this.name = name;
     this.area = area;
     this.content = content;
     this.random = random;
@@ -73,7 +80,7 @@ export class SegmentStream {
   async has(kind: EntryKind, id: Uint8Array): Promise<boolean> {
     if (this.hasInCurrent(kind, id)) return true;
     if (this.sealedIndex.entryCount === 0) return false;
-    return (await this.sealedIndex.find(kind, id, 1))[0] !== -1;
+    return await this.sealedIndex.has(kind, id);
   }
 
   /** Stores an entry. Its bytes must not change before the next `flush`. */
@@ -82,7 +89,9 @@ export class SegmentStream {
     const isFull =
       now !== undefined &&
       now.count > 0 &&
-      (now.end + bytes.length > this.segmentBytesMax || now.count === segmentEntriesTarget);
+      (now.end + bytes.length > this.segmentBytesMax ||
+        now.count === segmentEntriesTarget ||
+        now.bases.size === segmentBasesMax);
     if (isFull) await this.seal();
     this.current ??= await this.start();
     reserve(this.current, entry);
@@ -103,9 +112,21 @@ export class SegmentStream {
     if (this.unsyncedBytes >= syncStrideBytes && this.syncing === undefined) this.syncAside(staged);
   }
 
+  /** Closes the segment in progress, so that `durable` covers everything put so far. */
+  async close(): Promise<void> {
+    if (this.current !== undefined && this.current.count > 0) await this.seal();
+  }
+
+  /** The segments closed so far, once they are durable in the area. */
+  async durable(): Promise<readonly SealedSegment[]> {
+    const count = this.sealed.length;
+    await this.sealing;
+    return this.sealed.slice(0, count);
+  }
+
   /** Ends the stream; everything is durable in the area when it returns. */
   async finish(): Promise<readonly SealedSegment[]> {
-    if (this.current !== undefined && this.current.count > 0) await this.seal();
+    await this.close();
     await this.sealing;
     return this.sealed;
   }
@@ -132,12 +153,12 @@ export class SegmentStream {
   }
 
   private async start(): Promise<OpenSegment> {
-    const staged = await this.area.stage(`segment-${this.content}-${this.number++}`);
+    const staged = await this.area.stage(`segment-${this.name}${this.content}-${this.number++}`);
     const nonce = this.random.bytes(nonceBytes);
     await staged.append([encodeSegmentHeader(nonce)]);
     const entries = Buffer.alloc(64 * entryBytes);
     const table = new IdTable(segmentEntriesTarget);
-    return { staged, nonce, entries, count: 0, end: segmentHeaderBytes, table };
+    return { staged, nonce, entries, count: 0, end: segmentHeaderBytes, table, bases: new Map() };
   }
 
   private syncAside(staged: StagedObject): void {
@@ -158,18 +179,24 @@ export class SegmentStream {
     await this.sealing;
     const now = this.current!;
     this.current = undefined;
-    const entries = now.entries.subarray(0, now.count * entryBytes);
+    const entries = Buffer.concat([
+      now.entries.subarray(0, now.count * entryBytes),
+      ...[...now.bases.keys()].reverse().map((id) => Buffer.from(id, 'hex')),
+    ]);
     const header = encodeIndexHeader({
       nonce: now.nonce,
       segmentBytes: now.end,
       entryCount: now.count,
       content: this.content,
+      baseCount: now.bases.size,
     });
     const bytes = Buffer.concat([header, entries]);
     const id = formatId(hash(bytes));
-    const index = await this.area.stage(`index-${this.content}-${this.number++}`);
+    const index = await this.area.stage(`index-${this.name}${this.content}-${this.number++}`);
     await index.append([bytes]);
     this.sealed.push({ id, segment: now.staged, index });
+    // Memory is bounded, also in a run that stores terabytes: then it forgets what it began with.
+    if (this.sealedIndex.entryCount >= memoryEntriesMax) this.sealedIndex = new BlockIndex();
     this.sealedIndex.add(
       {
         id,
@@ -205,10 +232,17 @@ function reserve(segment: OpenSegment, entry: NewEntry): void {
   if (at === segment.entries.length) {
     segment.entries = Buffer.concat([segment.entries, Buffer.alloc(at)]);
   }
-  writeEntry(segment.entries, at, { ...entry, offset: segment.end });
+  const baseNumber = entry.base && numberOfBase(segment, formatId(entry.base));
+  writeEntry(segment.entries, at, { ...entry, offset: segment.end }, baseNumber);
   segment.table.add(segment.entries, at, segment.count);
   segment.count += 1;
   segment.end += entry.storedLength;
+}
+
+function numberOfBase({ bases }: OpenSegment, id: string): number {
+  const number = bases.get(id) ?? bases.size + 1;
+  bases.set(id, number);
+  return number;
 }
 
 // Blocks that lie next to each other in the core's output are one piece for the disk.

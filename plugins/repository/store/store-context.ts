@@ -16,6 +16,11 @@ export type StoreContext = {
   leaseTermMs: number;
   /** Size at which a segment is closed, in bytes. */
   segmentBytesMax: number;
+  /** Least time and bytes read between two checkpoints. */
+  checkpointMsMin: number;
+  checkpointBytesMin: number;
+  /** Entries whose places are kept in memory; undefined for the usual number. */
+  memoryEntriesMax: number | undefined;
 };
 
 /** The part of a context that leases need. */

@@ -1,23 +1,24 @@
 /**
  * The package store: packages of images over shared blocks; docs/storage-format.md is the contract.
  */
-import { readdir } from 'node:fs/promises';
-import { failedPrecondition, invalidArgument, RpcError } from '../../../sdk/errors.ts';
+import { invalidArgument, RpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
 import { type Clock, systemClock } from '../../../sdk/ports/clock.ts';
 import { type Random, systemRandom } from '../../../sdk/ports/random.ts';
 import type { CorePool } from '../../../wasm/host/core-pool.ts';
 import type { BlockTarget } from '../targets/target.ts';
 import { Catalog } from './catalog.ts';
+import { readCheckpoints, type Unfinished, unfinished, withUnfinished } from './checkpoint.ts';
 import { Composition, type CompositionOptions } from './composition.ts';
 import { checkConfiguration, createConfiguration, hasConfiguration } from './configuration.ts';
 import { diffPackages, type ImageDiff } from './diff.ts';
 import { packageNotFound } from './faults.ts';
 import { FolderBackend } from './folder-backend.ts';
-import { hasCode, toStoreError } from './folder-errors.ts';
+import { refuseForeignFolder } from './foreign-folder.ts';
+import { type ForgetOptions, type ForgetReport, forgetPackages } from './forget.ts';
 import { collectGarbage, type GcOptions, type GcReport } from './gc.ts';
 import { Lease, type LeaseKind, sweepLeases } from './lease.ts';
-import { leaseTermMs, segmentBytesMax } from './limits.ts';
+import { checkpointBytesMin, checkpointMsMin, leaseTermMs, segmentBytesMax } from './limits.ts';
 import type { Manifest } from './manifest.ts';
 import { manifestName, packagesPrefix, stems } from './object-names.ts';
 import {
@@ -28,9 +29,14 @@ import {
   type PackResult,
   runPack,
 } from './pack.ts';
+import { forgetCheckpoint, forgetPackage, type Identity, PackResume } from './pack-resume.ts';
 import { PackageReader } from './package-reader.ts';
 import { PackageWriter } from './package-writer.ts';
-import { pinPackage, readManifest } from './pinned-package.ts';
+import { pinPackage, readManifest, refuseDamagedParent } from './pinned-package.ts';
+import { type RepairOptions, type RepairReport, repair } from './repair.ts';
+import { type CopySource, ImageCopies, type RepairImage, StoreCopies } from './repair-sources.ts';
+import { digest, keyOf, packIdentity } from './resume-identity.ts';
+import { checkPolicy, type RetentionPolicy } from './retention.ts';
 import { leaseContext, type StoreContext } from './store-context.ts';
 import { type UnpackOptions, type UnpackResult, unpackImage } from './unpack.ts';
 import { type VerifyOptions, type VerifyReport, verify } from './verify.ts';
@@ -46,6 +52,17 @@ export type StoreOptions = {
   leaseTermMs?: number;
   /** Size at which a segment is closed, in bytes; for tests. */
   segmentBytesMax?: number;
+  /** Least time and bytes read between two checkpoints; for tests. */
+  checkpointMsMin?: number;
+  checkpointBytesMin?: number;
+  /** Entries whose places are kept in memory; for tests. */
+  memoryEntriesMax?: number;
+};
+
+/** Where good copies may be found: other repositories, images. */
+export type StoreRepairOptions = RepairOptions & {
+  from?: readonly Store[];
+  images?: readonly RepairImage[];
 };
 
 /** A package whose manifest cannot be read. */
@@ -71,12 +88,15 @@ export class Store {
     const backend = new FolderBackend(folder);
     const context: StoreContext = {
       backend,
-      catalog: new Catalog(backend),
+      catalog: new Catalog(backend, options),
+      memoryEntriesMax: options.memoryEntriesMax,
       pool: options.pool,
       clock: options.clock ?? systemClock,
       random: options.random ?? systemRandom,
       leaseTermMs: options.leaseTermMs ?? leaseTermMs,
       segmentBytesMax: options.segmentBytesMax ?? segmentBytesMax,
+      checkpointMsMin: options.checkpointMsMin ?? checkpointMsMin,
+      checkpointBytesMin: options.checkpointBytesMin ?? checkpointBytesMin,
     };
     if (options.create && !(await hasConfiguration(backend))) {
       await refuseForeignFolder(folder);
@@ -99,14 +119,24 @@ export class Store {
       const { context } = this;
       const parent = options.parent;
       const manifest = parent && (await pinPackage(context.backend, lease, parent));
+      const identity = packIdentity(inputs, options, manifest || undefined);
+      const resume = await this.openResume(lease, identity, options.resume);
       await context.catalog.refresh();
-      if (manifest) this.refuseDamagedParent(manifest.id);
+      if (manifest) refuseDamagedParent(context.catalog, manifest.id);
       await failpoint('store.after-lease');
       const { random, segmentBytesMax: bytesMax, catalog } = context;
       const writer = new PackageWriter(catalog, lease, random, bytesMax);
       const signal = joinSignals(lease.signal, options.signal);
-      const job: PackJob = { context, writer, inputs, options, signal };
-      return await runPack(manifest ? { ...job, parent: { manifest } } : job);
+      const job: PackJob = { context, writer, inputs, options, signal, resume };
+      try {
+        const result = await runPack(manifest ? { ...job, parent: { manifest } } : job);
+        // Also of a run that this one could not go on with, because another was at it.
+        if (options.packageId !== undefined) await forgetCheckpoint(context, identity.key);
+        return result;
+      } catch (error) {
+        await resume?.fail(error);
+        throw await withUnfinished(error, () => this.listUnfinished());
+      }
     });
   }
 
@@ -116,6 +146,13 @@ export class Store {
     checkPackRequest([], options);
     const lease = await this.take('write');
     try {
+      const { packageId, identity } = options;
+      const request = digest(JSON.stringify([identity]));
+      const key = keyOf(packageId);
+      const resume =
+        identity === undefined
+          ? undefined
+          : await this.openResume(lease, { key, request }, options.resume);
       await context.catalog.refresh();
       const writer = new PackageWriter(
         context.catalog,
@@ -123,7 +160,14 @@ export class Store {
         context.random,
         context.segmentBytesMax,
       );
-      return new Composition({ context, lease, writer, options, end: () => this.end(lease) });
+      return new Composition({
+        context,
+        lease,
+        writer,
+        options,
+        resume,
+        end: () => this.end(lease),
+      });
     } catch (error) {
       await this.end(lease);
       throw error;
@@ -187,16 +231,29 @@ export class Store {
     return { packages, damaged };
   }
 
+  /** Packages that an interrupted run began and a repetition goes on with, oldest first. */
+  async listUnfinished(): Promise<Unfinished[]> {
+    const found: Unfinished[] = [];
+    for (const [key, checkpoint] of await readCheckpoints(this.context.backend)) {
+      if (checkpoint !== undefined) found.push(unfinished(key, checkpoint));
+    }
+    return found.sort((a, b) => (a.updatedAt < b.updatedAt ? -1 : 1));
+  }
+
   /** The manifest of a package. PACKAGE_UNKNOWN (NOT_FOUND), OBJECT_DAMAGED (DATA_LOSS). */
   async manifest(packageId: string): Promise<Manifest> {
     return (await readManifest(this.context.backend, packageId)).manifest;
   }
 
-  /** Deletes a package; its blocks stay until garbage is collected. PACKAGE_UNKNOWN (NOT_FOUND). */
+  /**
+   * Deletes a package, also an unfinished one; its blocks stay until garbage is collected.
+   * PACKAGE_UNKNOWN (NOT_FOUND).
+   */
   async delete(packageId: string): Promise<void> {
     const { backend } = this.context;
+    const wasBegun = await forgetPackage(this.context, packageId);
     const wasThere = await backend.delete(manifestName(packageId));
-    if (!wasThere) throw packageNotFound(packageId);
+    if (!wasThere && !wasBegun) throw packageNotFound(packageId);
     await failpoint('store.after-delete');
     await backend.sync(packagesPrefix);
   }
@@ -234,18 +291,60 @@ export class Store {
     ).finally(() => this.context.backend.keepReserve());
   }
 
+  /**
+   * Replaces what is damaged or missing by good copies, of this store, of others (which stay open
+   * meanwhile) or of images. What is left is in the report. GC_RUNNING (FAILED_PRECONDITION).
+   */
+  async repair(options: StoreRepairOptions = {}): Promise<RepairReport> {
+    const { from = [], images = [], ...rest } = options;
+    return await this.withLease('gc', async (lease) => {
+      const signal = joinSignals(lease.signal, options.signal);
+      const others: { store: Store; lease: Lease }[] = [];
+      try {
+        const sources: CopySource[] = [];
+        for (const store of from) {
+          const { catalog } = store.context;
+          others.push({ store, lease: await store.take('read') });
+          await catalog.refresh();
+          sources.push(new StoreCopies(catalog, this.context.pool));
+        }
+        for (const image of images) sources.push(new ImageCopies(image, signal));
+        return await repair(this.context, lease, sources, { ...rest, signal });
+      } finally {
+        for (const { store, lease: read } of others) await store.end(read);
+      }
+    });
+  }
+
+  /**
+   * Deletes the packages that a policy does not keep. POLICY_INVALID (INVALID_ARGUMENT),
+   * REPOSITORY_DAMAGED (DATA_LOSS): then nothing was deleted.
+   */
+  async forget(policy: RetentionPolicy, options: ForgetOptions = {}): Promise<ForgetReport> {
+    checkPolicy(policy);
+    return await this.withLease('read', async (lease) => {
+      const { packages, damaged } = await this.list();
+      if (damaged[0]) throw damaged[0].error;
+      const signal = joinSignals(lease.signal, options.signal);
+      return await forgetPackages(this.context, packages, policy, { ...options, signal });
+    });
+  }
+
   /** Closes files. No operation may be in progress. */
   async close(): Promise<void> {
     await this.context.catalog.close();
   }
 
-  private refuseDamagedParent(parent: string): void {
-    const damaged = this.context.catalog.damaged[0];
-    if (damaged === undefined) return;
-    const text = `${damaged.error.message}: package "${parent}" may need it; pack without a parent`;
-    throw new RpcError(damaged.error.code, 'REPOSITORY_DAMAGED', text, {
-      ...damaged.error.metadata,
-    });
+  // Without `wanted` what an earlier run left is given up, so that nothing of either stays.
+  private async openResume(
+    lease: Lease,
+    identity: Identity,
+    wanted = true,
+  ): Promise<PackResume | undefined> {
+    const resume = await PackResume.open(this.context, lease, identity);
+    if (wanted) return resume;
+    await resume?.end();
+    return undefined;
   }
 
   private async withLease<T>(kind: LeaseKind, work: (lease: Lease) => Promise<T>): Promise<T> {
@@ -267,7 +366,7 @@ export class Store {
   private async end(lease: Lease): Promise<void> {
     if (!this.leases.delete(lease)) return;
     await lease.release();
-    if (this.leases.size === 0) await this.context.catalog.close();
+    if (this.leases.size === 0) await this.context.catalog.release(true);
   }
 }
 
@@ -275,24 +374,11 @@ function joinSignals(a: AbortSignal, b: AbortSignal | undefined): AbortSignal {
   return b === undefined ? a : AbortSignal.any([a, b]);
 }
 
-async function refuseForeignFolder(folder: string): Promise<void> {
-  const own = new Set(['packages', 'segments', 'indexes', 'quarantine', 'tmp', 'lost+found']);
-  let names: string[];
-  try {
-    names = await readdir(folder);
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return;
-    throw toStoreError(error, folder);
-  }
-  const foreign = names.find((name) => !own.has(name));
-  if (foreign === undefined) return;
-  const text = `${folder} has other content ("${foreign}"): name an empty or new folder`;
-  throw failedPrecondition('NOT_A_REPOSITORY', text, { path: folder, found: foreign });
-}
-
 export type { ByteRange } from './change-map.ts';
+export type { Unfinished } from './checkpoint.ts';
 export type { Composition, CompositionOptions } from './composition.ts';
 export type { ImageDiff } from './diff.ts';
+export type { ForgetOptions, ForgetReport } from './forget.ts';
 export type { GcOptions, GcReport } from './gc.ts';
 export type { ExportedBlock, ImageReader, StoredRun } from './image-reader.ts';
 export type { FileRecord, ImageRecord, Manifest, MapSource, PackageKind } from './manifest.ts';
@@ -305,5 +391,8 @@ export type {
 } from './pack.ts';
 export type { PackageReader } from './package-reader.ts';
 export type { NewFile } from './package-writer.ts';
+export type { RepairOptions, RepairReport } from './repair.ts';
+export type { RepairImage } from './repair-sources.ts';
+export type { RetentionPolicy, Verdict } from './retention.ts';
 export type { DigestKind, UnpackOptions, UnpackResult } from './unpack.ts';
 export type { Damage, VerifyOptions, VerifyReport } from './verify.ts';

@@ -1,10 +1,21 @@
 /** Pages of the Merkle tree; docs/storage-format.md 2.5. */
+import { cutRunBytes } from '../../../wasm/host/cut.ts';
 import { formatTooNew, objectDamaged } from './faults.ts';
 import { blockSize, formatVersion, idSize, pageFanOut, pageHeaderBytes } from './limits.ts';
+
+/** Blocks in the tree of an image. */
+export function treeBlockCount(image: { logicalBytes: number; chunking?: 'content' }): number {
+  return (image.chunking ? cutBlockCountOf : blockCountOf)(image.logicalBytes);
+}
 
 /** Blocks of an image of that many bytes. */
 export function blockCountOf(logicalBytes: number): number {
   return Math.ceil(logicalBytes / blockSize);
+}
+
+/** Blocks of an image that is cut by content: each run of 4 MiB has a page of its own. */
+function cutBlockCountOf(logicalBytes: number): number {
+  return Math.ceil(logicalBytes / cutRunBytes) * pageFanOut;
 }
 
 /** Levels of the tree over that many blocks; 0 for an image of no bytes. */

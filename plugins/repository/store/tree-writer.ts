@@ -3,6 +3,7 @@ import { hash } from '../../../wasm/host/blake3.ts';
 import { holeId, isHole } from './ids.ts';
 import { idSize, pageFanOut } from './limits.ts';
 import { blocksPerId, encodePage, levelsOf } from './tree-page.ts';
+import type { Subtree } from './tree-reader.ts';
 
 /** Takes the pages of a tree; the same page may come many times. */
 export interface PageSink {
@@ -14,14 +15,33 @@ type OpenPage = { ids: Uint8Array; count: number; isHole: boolean };
 /** Builds the tree of one image from the ids of its blocks, in order. Memory: one page a level. */
 export class TreeWriter {
   private readonly sink: PageSink;
-  private readonly blockCount: number;
+  readonly blockCount: number;
   private readonly pages: OpenPage[];
   private written = 0;
 
-  constructor(sink: PageSink, blockCount: number) {
+  /** `open`: the open pages of a tree that was begun before, see `openPages`. */
+  constructor(sink: PageSink, blockCount: number, open?: readonly Uint8Array[]) {
     this.sink = sink;
     this.blockCount = blockCount;
     this.pages = Array.from({ length: levelsOf(blockCount) }, newPage);
+    for (const [level, ids] of (open ?? []).entries()) {
+      const count = ids.length / idSize;
+      const page = this.pages[level]!;
+      page.ids.set(ids);
+      page.count = count;
+      for (let index = 0; index < count; index++) page.isHole &&= isHole(ids, index);
+      this.written += count * blocksPerId(level);
+    }
+  }
+
+  /** Blocks appended so far. */
+  get doneBlocks(): number {
+    return this.written;
+  }
+
+  /** Copies of the ids on the open page of each level: with them the tree can be continued. */
+  openPages(): Uint8Array[] {
+    return this.pages.map(({ ids, count }) => ids.slice(0, count * idSize));
   }
 
   /** Appends the ids of the next blocks, 32 bytes each. */
@@ -40,6 +60,22 @@ export class TreeWriter {
       await this.push(level, holeId);
       left -= blocksPerId(level);
     }
+    this.written += count;
+  }
+
+  get levels(): number {
+    return this.pages.length;
+  }
+
+  /** Appends what another tree has for the next blocks, whole pages by their ids. */
+  async appendSubtree({ count, page, ids }: Subtree): Promise<void> {
+    if (page === undefined) return ids ? await this.append(ids) : await this.appendHoles(count);
+    const below = this.pages.slice(0, page.level + 1);
+    assert(
+      below.every((open) => open.count === 0),
+      'the page begins where one may begin',
+    );
+    await this.push(page.level + 1, page.id);
     this.written += count;
   }
 

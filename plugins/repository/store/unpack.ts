@@ -2,11 +2,13 @@
 import { createHash } from 'node:crypto';
 import { createHasher } from '../../../wasm/host/blake3.ts';
 import type { DecodedRun } from '../../../wasm/host/core-pool.ts';
+import { giveUp } from '../targets/give-up.ts';
 import type { BlockTarget } from '../targets/target.ts';
 import type { ImageReader, StoredRun } from './image-reader.ts';
 import { inOrder, Turns } from './in-order.ts';
 import { blockSize, runBlocksMax, runsInFlightMax } from './limits.ts';
 import type { IdSpan } from './tree-reader.ts';
+import { countKept } from './unpack-kept.ts';
 
 export type DigestKind = 'sha256' | 'blake3';
 
@@ -14,6 +16,8 @@ export type UnpackOptions = {
   /** Digests of the whole plain image to compute; they make the run sequential in part. */
   digests?: readonly DigestKind[];
   onProgress?(progress: { image: string; doneBytes: number; totalBytes: number }): void;
+  /** When interrupted, keep what was written for a repetition to go on with. Default false. */
+  keepPartial?: boolean;
   signal?: AbortSignal;
 };
 
@@ -22,6 +26,8 @@ export type UnpackResult = {
   logicalBytes: number;
   /** Bytes that were decoded, without holes. */
   writtenBytes: number;
+  /** Bytes from the start of the image that an interrupted run had written. */
+  resumedBytes: number;
   /** In hexadecimal, for each kind asked for. */
   digests: Partial<Record<DigestKind, string>>;
 };
@@ -40,7 +46,7 @@ export async function unpackImage(
     await target.finish();
     return result;
   } catch (error) {
-    await target.abort();
+    await giveUp(target, error, options.keepPartial);
     throw error;
   }
 }
@@ -67,9 +73,13 @@ class ImageUnpack {
   }
 
   async run(): Promise<UnpackResult> {
+    if (this.image.isCut) return await this.runContent();
     const { name, logicalBytes } = this.image.record;
+    const first = await this.skipKept();
+    const resumedBytes = Math.min(first * blockSize, logicalBytes);
+    this.doneBytes = resumedBytes;
     await inOrder(
-      this.image.cutSpans(),
+      this.image.cutSpans(first),
       runsInFlightMax,
       {
         start: (span) => this.start(span),
@@ -79,14 +89,43 @@ class ImageUnpack {
       this.options.signal,
     );
     const digests = this.digests.finish();
-    return { name, logicalBytes, writtenBytes: this.writtenBytes, digests };
+    return { name, logicalBytes, writtenBytes: this.writtenBytes, resumedBytes, digests };
+  }
+
+  // Its chunks lie anywhere, so the bytes come through here; what an earlier process left is not used.
+  private async runContent(): Promise<UnpackResult> {
+    const { name, logicalBytes } = this.image.record;
+    await this.target.kept?.endAt(0);
+    for await (const { offset, length, bytes } of this.image.runs()) {
+      this.options.signal?.throwIfAborted();
+      if (bytes === undefined) this.digests.addZeros(length);
+      else {
+        this.digests.add(bytes);
+        await this.target.write(offset, bytes);
+        this.writtenBytes += length;
+      }
+      const doneBytes = offset + length;
+      this.options.onProgress?.({ image: name, doneBytes, totalBytes: logicalBytes });
+    }
+    const digests = this.digests.finish();
+    return { name, logicalBytes, writtenBytes: this.writtenBytes, resumedBytes: 0, digests };
+  }
+
+  // The first block that is to be written. Digests are of all bytes, so with them all are written.
+  private async skipKept(): Promise<number> {
+    const { kept } = this.target;
+    if (kept === undefined) return 0;
+    if (this.digests.isEmpty) return await countKept(this.image, kept, this.options.signal);
+    await kept.endAt(0);
+    return 0;
   }
 
   private async start(span: IdSpan): Promise<Unpacked> {
     return await this.turns.take(
       () => this.image.openRun(span),
       async (run) => {
-        const decoding = this.image.decode(run, this.targetFd);
+        const { targetFd } = this;
+        const decoding = this.image.decode(run, targetFd === undefined ? {} : { targetFd });
         return { run, decoded: await decoding.finally(run.release) };
       },
     );

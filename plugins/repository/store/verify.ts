@@ -1,11 +1,13 @@
 /** Checks everything that is stored; docs/storage-format.md section 6. */
 import { isRpcError, RpcError } from '../../../sdk/errors.ts';
 import { Bits } from './bits.ts';
-import type { SegmentRef } from './block-index.ts';
+import type { SegmentRef, Suspects } from './block-index.ts';
 import { Catalog } from './catalog.ts';
 import { checkConfiguration } from './configuration.ts';
+import { bytesOfChunks } from './cut-source.ts';
 import { EntryCheck } from './entry-check.ts';
 import { objectDamaged, objectMissing } from './faults.ts';
+import { inOrder } from './in-order.ts';
 import {
   checkSegmentHeader,
   type Entry,
@@ -13,7 +15,7 @@ import {
   readEntry,
   segmentHeaderBytes,
 } from './index-codec.ts';
-import { blockSize, damagesMax, runBlocksMax } from './limits.ts';
+import { blockSize, damagesMax, runBlocksUsual, runsInFlightMax } from './limits.ts';
 import type { Manifest } from './manifest.ts';
 import { packagesPrefix, segmentName, segmentsPrefix, stems } from './object-names.ts';
 import { readFully } from './piece-cache.ts';
@@ -67,10 +69,14 @@ export type VerifyReport = {
 
 /**
  * Runs under a lease of the caller. PACKAGE_UNKNOWN, FORMAT_TOO_NEW; damage is in the report, not
- * thrown.
+ * thrown. Segments in which something is wrong are added to `suspects`.
  */
-export async function verify(context: StoreContext, options: VerifyOptions): Promise<VerifyReport> {
-  const verification = new Verification(context, options);
+export async function verify(
+  context: StoreContext,
+  options: VerifyOptions,
+  suspects: Suspects = new Map(),
+): Promise<VerifyReport> {
+  const verification = new Verification(context, options, suspects);
   try {
     return await verification.run();
   } finally {
@@ -82,6 +88,7 @@ class Verification {
   readonly catalog: Catalog;
   private readonly context: StoreContext;
   private readonly options: VerifyOptions;
+  private readonly suspects: Suspects;
   private readonly damages: Damage[] = [];
   private damageCount = 0;
   private manifests: Manifest[] = [];
@@ -90,11 +97,12 @@ class Verification {
   private checkedEntries = 0;
   private checkedBytes = 0;
 
-  constructor(context: StoreContext, options: VerifyOptions) {
+  constructor(context: StoreContext, options: VerifyOptions, suspects: Suspects) {
     this.context = context;
     this.options = options;
+    this.suspects = suspects;
     // A catalog of its own: ordinals must keep their meaning during the whole run.
-    this.catalog = new Catalog(context.backend);
+    this.catalog = new Catalog(context.backend, { ...context, checksAll: true });
   }
 
   async run(): Promise<VerifyReport> {
@@ -141,7 +149,10 @@ class Verification {
   // What one package needs of a damaged index shows as missing entries.
   private reportIndexes(): void {
     if (this.options.packageId !== undefined) return;
-    for (const { error } of this.catalog.damaged) this.report(error, {});
+    for (const { segmentId, error } of this.catalog.damaged) {
+      this.suspects.set(segmentId, new Bits(0));
+      this.report(error, {});
+    }
   }
 
   private async walk(): Promise<void> {
@@ -162,59 +173,59 @@ class Verification {
     }
   }
 
+  // The workers check several runs at a time; what they find is noted in the order of the segments.
   private async checkEntries(): Promise<void> {
     const { segments } = this.catalog.index;
     const totalBytes = segments.reduce((sum, { segmentBytes }) => sum + segmentBytes, 0);
-    let doneBytes = 0;
+    const check = {
+      start: (run: EntryRun) => this.checkRun(run),
+      finish: async (run: EntryRun, checked: CheckedEntry[]) => {
+        this.note(run, checked);
+        this.options.onProgress?.({ doneBytes: run.doneBytes, totalBytes });
+      },
+      discard: () => undefined,
+    };
+    await inOrder(this.runs(), runsInFlightMax, check, this.options.signal);
+    this.options.onProgress?.({ doneBytes: totalBytes, totalBytes });
+  }
+
+  private async *runs(): AsyncGenerator<EntryRun> {
+    let before = 0;
     for await (const { segment, base, entries } of this.catalog.index.contents()) {
-      const wanted = this.wantedEntries(segment, base, entries);
-      if (wanted.length > 0) await this.checkSegment(segment, wanted);
-      doneBytes += segment.segmentBytes;
-      this.options.onProgress?.({ doneBytes, totalBytes });
+      const { entryCount, segmentBytes } = segment;
+      const wanted: OrdinalEntry[] = [];
+      let isFirst = true;
+      for (let index = 0; index < entryCount; index++) {
+        const ordinal = base + index;
+        if (this.isWanted(segment, ordinal)) {
+          wanted.push({ ordinal, entry: readEntry(entries, index * entryBytes) });
+        }
+        const isLast = index === entryCount - 1;
+        if (wanted.length < runBlocksUsual && !(isLast && wanted.length > 0)) continue;
+        if (isFirst) await this.checkHeader(segment);
+        isFirst = false;
+        const doneBytes = before + Math.floor((segmentBytes * (index + 1)) / entryCount);
+        yield { segment, base, entries: wanted.splice(0), doneBytes };
+      }
+      before += segmentBytes;
     }
   }
 
   // Everything, or what the package reaches. A quarantined segment may go at any time, but for what
   // is reached.
-  private wantedEntries(segment: SegmentRef, base: number, entries: Buffer): OrdinalEntry[] {
+  private isWanted(segment: SegmentRef, ordinal: number): boolean {
     const { packageId, sample = 1 } = this.options;
     const onlyReached = packageId !== undefined || segment.isQuarantined;
-    const wanted: OrdinalEntry[] = [];
-    for (let index = 0; index < segment.entryCount; index++) {
-      const ordinal = base + index;
-      if (onlyReached && !this.reached.has(ordinal)) continue;
-      if (sample < 1 && this.context.random.fraction() >= sample) continue;
-      wanted.push({ ordinal, entry: readEntry(entries, index * entryBytes) });
-    }
-    return wanted;
+    if (onlyReached && !this.reached.has(ordinal)) return false;
+    return sample === 1 || this.context.random.fraction() < sample;
   }
 
-  private async checkSegment(segment: SegmentRef, wanted: OrdinalEntry[]): Promise<void> {
-    const { backend, pool } = this.context;
+  // A segment that is missing is told by each of its entries.
+  private async checkHeader(segment: SegmentRef): Promise<void> {
+    const { backend } = this.context;
+    if ((await backend.size(segmentName(segment.id))) === undefined) return;
     const path = backend.path(segmentName(segment.id));
-    const sizeBytes = await backend.size(segmentName(segment.id));
-    if (sizeBytes === undefined) {
-      for (const { ordinal } of wanted) this.bad.set(ordinal, objectMissing(path));
-      return;
-    }
     const held = await this.catalog.files.hold(segment.id);
-    try {
-      await this.checkHeader(segment, held, path);
-      const check = new EntryCheck(this.catalog, pool, segment, held.fd);
-      for (let start = 0; start < wanted.length; start += runBlocksMax) {
-        this.options.signal?.throwIfAborted();
-        await this.checkRun(check, wanted.slice(start, start + runBlocksMax));
-      }
-    } finally {
-      held.release();
-    }
-  }
-
-  private async checkHeader(
-    segment: SegmentRef,
-    held: { fd: number; sizeBytes: number },
-    path: string,
-  ): Promise<void> {
     try {
       const header = new Uint8Array(segmentHeaderBytes);
       await readFully(held.fd, header, 0, path);
@@ -224,17 +235,56 @@ class Verification {
       }
     } catch (error) {
       this.report(error, {});
+      this.suspect(segment);
+    } finally {
+      held.release();
     }
   }
 
-  private async checkRun(check: EntryCheck, run: OrdinalEntry[]): Promise<void> {
-    const faults = await check.check(run.map(({ entry }) => entry));
-    for (const [index, { ordinal, entry }] of run.entries()) {
-      this.checkedEntries += 1;
-      this.checkedBytes += entry.storedLength;
-      const fault = faults[index];
-      if (fault !== undefined) this.bad.set(ordinal, fault);
+  // A difference that nothing reaches is garbage and may outlive its base. Of one that is reached
+  // the walk found the base.
+  private async decodable(run: OrdinalEntry[]): Promise<OrdinalEntry[]> {
+    const { index } = this.catalog;
+    const left: OrdinalEntry[] = [];
+    for (const item of run) {
+      const base = item.entry.base && (await index.findFull(item.entry.base));
+      const mayBeGone = base !== undefined && (base === -1 || index.segmentOf(base).isQuarantined);
+      if (!mayBeGone || this.reached.has(item.ordinal)) left.push(item);
     }
+    return left;
+  }
+
+  private async checkRun({ segment, entries }: EntryRun): Promise<CheckedEntry[]> {
+    const { backend, pool } = this.context;
+    if ((await backend.size(segmentName(segment.id))) === undefined) {
+      const fault = objectMissing(backend.path(segmentName(segment.id)));
+      return entries.map((item) => ({ ...item, isRead: false, fault }));
+    }
+    const held = await this.catalog.files.hold(segment.id);
+    try {
+      const run = await this.decodable(entries);
+      const check = new EntryCheck(this.catalog, pool, segment, held.fd);
+      const faults = await check.check(run.map(({ entry }) => entry));
+      return run.map((item, index) => ({ ...item, isRead: true, fault: faults[index] }));
+    } finally {
+      held.release();
+    }
+  }
+
+  private note({ segment, base }: EntryRun, checked: readonly CheckedEntry[]): void {
+    for (const { ordinal, entry, isRead, fault } of checked) {
+      if (isRead) this.checkedEntries += 1;
+      if (isRead) this.checkedBytes += entry.storedLength;
+      if (fault === undefined) continue;
+      this.bad.set(ordinal, fault);
+      this.suspect(segment).add(ordinal - base);
+    }
+  }
+
+  private suspect({ id, entryCount }: SegmentRef): Bits {
+    const bits = this.suspects.get(id) ?? new Bits(entryCount);
+    this.suspects.set(id, bits);
+    return bits;
   }
 
   // Goes through all packages once more, now knowing which entries are bad.
@@ -278,12 +328,21 @@ class Verification {
 
 type OrdinalEntry = { ordinal: number; entry: Entry };
 
-function placeOf(place: Place): Partial<Damage> {
+/** At most 64 entries of one segment; `doneBytes` of all segments are done with them. */
+type EntryRun = {
+  segment: SegmentRef;
+  /** The first ordinal of the segment. */
+  base: number;
+  entries: OrdinalEntry[];
+  doneBytes: number;
+};
+
+type CheckedEntry = OrdinalEntry & { isRead: boolean; fault: RpcError | undefined };
+
+/** A place as a damage tells it. */
+export function placeOf(place: Place): Partial<Damage> {
   if ('file' in place) return { packageId: place.packageId, file: place.file };
-  return {
-    packageId: place.packageId,
-    image: place.image,
-    offset: place.first * blockSize,
-    length: place.count * blockSize,
-  };
+  const { packageId, image, first, count, isCut } = place;
+  if (isCut) return { packageId, image, ...bytesOfChunks(first, count) };
+  return { packageId, image, offset: first * blockSize, length: count * blockSize };
 }

@@ -39,7 +39,7 @@ async function listed(t: ExecutionContext, folder: string, store = 'store'): Pro
   return packages.map((item: { package: string }) => item.package);
 }
 
-/** Nothing of the command that ended is left, and the next one does what that one should have done. */
+/** Nothing half-done is listed or left, and the next command does what that one should have done. */
 async function packsAfterwards(t: ExecutionContext, folder: string): Promise<void> {
   t.deepEqual(await listed(t, folder), ['before']);
   t.deepEqual(await readdir(join(folder, 'store/tmp')), []);
@@ -50,7 +50,7 @@ async function packsAfterwards(t: ExecutionContext, folder: string): Promise<voi
   await sameFiles(t, join(folder, 'large.raw'), join(folder, 'out/large.raw'));
 }
 
-test('pack: Ctrl-C is exit code 130, leaves nothing, and the next pack succeeds', async (t) => {
+test('pack: Ctrl-C is exit code 130, leaves nothing half-done, and the next pack succeeds', async (t) => {
   const folder = await prepared(t);
   await manoOk(t, folder, ['pack', 'small.raw', '--store', 'store', '--id', 'before']);
   const onStart = strike(join(folder, 'store'), 'SIGINT');
@@ -71,7 +71,7 @@ test('pack: after kill -9 nothing half-done is listed or left, and the next pack
   await packsAfterwards(t, folder);
 });
 
-test('unpack, export, import: Ctrl-C leaves no file and nothing listed', async (t) => {
+test('unpack, export, import: without resume Ctrl-C leaves no file and nothing listed', async (t) => {
   const folder = await prepared(t);
   await manoOk(t, folder, ['pack', 'large.raw', '--store', 'store', '--id', 'p']);
   await manoOk(t, folder, ['export', 'p', 'p.zip', '--store', 'store']);
@@ -83,7 +83,8 @@ test('unpack, export, import: Ctrl-C leaves no file and nothing listed', async (
   ]) {
     const place = join(folder, target!);
     if (target !== 'new') await mkdir(place);
-    await manoFails(t, folder, args, expected, { onStart: strike(place, 'SIGINT') });
+    const anew = [...args, '--no-resume'];
+    await manoFails(t, folder, anew, expected, { onStart: strike(place, 'SIGINT') });
     if (target !== 'new') t.deepEqual(await readdir(place), [], target);
   }
   t.deepEqual(await listed(t, folder, 'new'), []);
@@ -99,7 +100,7 @@ test('unpack: after kill -9 there is no file under the name, and the next unpack
   await t.throwsAsync(access(join(folder, 'out/large.raw')), { code: 'ENOENT' });
   await manoOk(t, folder, unpack);
   await sameFiles(t, join(folder, 'large.raw'), join(folder, 'out/large.raw'));
-  t.deepEqual(await readdir(join(folder, 'out')), ['large.raw'], 'the part of before is swept');
+  t.deepEqual(await readdir(join(folder, 'out')), ['large.raw'], 'the part of before is used up');
 });
 
 test('pack, gc: several commands work in one repository at a time', async (t) => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { blockSize, flipBit, noise, text, writeImage } from '../../support/cli/disk-images.ts';
@@ -50,6 +50,7 @@ test('verify: one flipped bit is found, with the object, the package, the image 
   const forPeople = await mano(folder, ['verify', '--store', 'store']);
   t.is(forPeople.code, 7);
   t.regex(forPeople.stderr, /noise\.raw/);
+  t.regex(forPeople.stderr, /mano repair --store store /);
 });
 
 for (const format of ['raw', 'qcow2', 'raw.lz4']) {
@@ -142,4 +143,35 @@ test('gc: a package of a newer format stops it', async (t) => {
   const result = await mano(folder, ['gc', '--store', 'store', '--json']);
   t.true(result.code === 4 || result.code === 7, `${result.code}`);
   t.true((await readdir(join(folder, 'store/segments'))).length >= 2);
+});
+
+test('repair: a flipped bit is made good from the image, named or not', async (t) => {
+  for (const from of ['noise.raw', 'p:noise.raw=noise.raw']) {
+    const { folder, segment } = await packed(t);
+    await flipBit(segment, inBlock(13));
+    const args = ['repair', '--store', 'store', '--from-image', from, '--json'];
+    t.like((await manoOk(t, folder, [...args, '--dry-run'])).json(), { blocks: 1, dryRun: true });
+    await verify(t, folder);
+    t.like((await manoOk(t, folder, args)).json(), { isWhole: true, blocks: 1, leftCount: 0 });
+    await manoOk(t, folder, ['verify', '--store', 'store']);
+  }
+});
+
+test('repair: a deleted segment and a damaged manifest come from another repository', async (t) => {
+  const { folder, segment } = await packed(t);
+  await cp(join(folder, 'store'), join(folder, 'other'), { recursive: true });
+  await rm(segment);
+  await flipBit(join(folder, 'store/packages/p.manifest'), 300);
+  const args = ['repair', '--store', 'store', '--from', 'other'];
+  const { stdout } = await manoOk(t, folder, args);
+  t.regex(stdout, /brought in 40 blocks, .* packages p; nothing is left/);
+  await manoOk(t, folder, ['verify', '--store', 'store']);
+});
+
+test('repair: without a good copy it says what is left, with exit code 7', async (t) => {
+  const { folder, segment } = await packed(t);
+  await flipBit(segment, inBlock(13));
+  const result = await mano(folder, ['repair', '--store', 'store', '--json']);
+  t.is(result.code, 7, result.stderr);
+  t.like(result.json().left[0], { packageId: 'p', image: 'noise.raw', offset: 13 * blockSize });
 });

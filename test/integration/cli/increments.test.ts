@@ -1,6 +1,7 @@
 import { copyFile, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { exitCode } from '../../../cli/exit-codes.ts';
 import {
   blockSize,
   noise,
@@ -9,7 +10,7 @@ import {
   sameFiles,
   writeImage,
 } from '../../support/cli/disk-images.ts';
-import { manoOk } from '../../support/cli/mano.ts';
+import { manoFails, manoOk } from '../../support/cli/mano.ts';
 import { preparedFolder } from '../../support/cli/prepared-folder.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -65,7 +66,7 @@ async function comesBack(t: ExecutionContext, { folder, image }: Versions): Prom
 test('pack --parent: 3 % changed blocks are stored with the pages above them, and nothing else', async (t) => {
   const versions = await packedVersion(t);
   await change(versions.image, changedBlocks);
-  const packed = await packNext(t, versions.folder);
+  const packed = await packNext(t, versions.folder, '--no-delta');
   const leaves = new Set(changedBlocks.map((block) => Math.floor(block / fanOut))).size;
   t.is(leaves, 3);
   t.like(packed, {
@@ -214,4 +215,33 @@ test('pack: a repeat with the same id and content is the package of before', asy
   await copyFile(image, join(folder, 'copy'));
   await manoOk(t, folder, ['unpack', 'v1', '--store', 'store', '--to', 'out']);
   await sameBytes(t, before, join(folder, 'out/disk.raw'));
+});
+
+test('pack --parent-image: what is equal in the old image is not stored again, and one that is not the parent’s is told', async (t) => {
+  const versions = await packedVersion(t);
+  const { folder, image } = versions;
+  await copyFile(image, join(folder, 'old.raw'));
+  await change(image, changedBlocks);
+  const packed = await packNext(t, folder, '--parent-image', 'old.raw');
+  t.like(packed, { mapSource: 'parent-image', sampledBlocks: 64, newBlocks: changedBlocks.length });
+  await comesBack(t, versions);
+  await writeFile(join(folder, 'old.raw'), noise('another disk', blockCount * blockSize));
+  const named = ['--id', 'v3', '--parent-image', 'disk.raw=old.raw'];
+  const again = await packNext(t, folder, ...named);
+  t.like(again, { mapSource: 'hash-scan', newBlocks: 0 });
+  t.regex(again.mapReason, /the block at byte \d+ of old\.raw is not the parent's/);
+});
+
+test('pack --parent-image: without a parent, with a map, or for no image it is refused', async (t) => {
+  const { folder } = await packedVersion(t);
+  const pack = ['pack', 'disk.raw', '--store', 'store', '--json', '--parent-image', 'disk.raw'];
+  const map = await writeMap(folder, []);
+  for (const [options, text] of [
+    [[], /need the parent package/],
+    [['--parent', 'v1', map], /a changed map exclude each other/],
+    [['--parent', 'v1', '--parent-image', 'b'], /more than images are packed: b is left over/],
+  ] as const) {
+    const expected = { code: exitCode.usage, reason: 'PARENT_IMAGE_INVALID', text };
+    await manoFails(t, folder, [...pack, ...options], expected);
+  }
 });

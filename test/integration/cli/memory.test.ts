@@ -61,6 +61,23 @@ test('pack, unpack, export, import: a 2 GiB Linux file system needs less than 30
   assertSmall(t, 'export', await manoOk(t, folder, zip, through), peakMibMax);
   const back = ['import', 'p.zip', '--store', 'other'];
   assertSmall(t, 'import', await manoOk(t, folder, back, through), peakMibMax);
+  const smaller = [
+    'pack',
+    'fs.raw',
+    '--store',
+    'zstd',
+    '--id',
+    'p',
+    '--compression',
+    'zstd',
+    '--json',
+  ];
+  const zstd = await manoOk(t, folder, smaller, through);
+  assertSmall(t, 'pack as zstd', zstd, peakMibMax);
+  t.true(zstd.json().images[0].storedBytes < storedBytes);
+  const outZstd = ['unpack', 'p', '--store', 'zstd', '--to', 'out-zstd'];
+  assertSmall(t, 'unpack zstd', await manoOk(t, folder, outZstd, through), peakMibMax);
+  await tool('cmp', image, join(folder, 'out-zstd/fs.raw'));
   const verified = ['verify', '--store', 'other'];
   assertSmall(t, 'verify', await manoOk(t, folder, verified, through), usualMibMax);
 });

@@ -90,6 +90,33 @@ test('pack --json: the last line names what was read and stored; nothing else is
   );
 });
 
+test('--workers: none, one or two make packages of the same blocks, and each can read the others', async (t) => {
+  const folder = await tempFolder(t);
+  await writeShapes(folder);
+  for (const [workers, newBlocks] of [
+    ['0', undefined],
+    ['1', 0],
+    ['2', 0],
+  ] as const) {
+    const at = ['--store', 'store', '--workers', workers];
+    const parent = newBlocks === undefined ? [] : ['--parent', 'by-0'];
+    const id = `by-${workers}`;
+    const packed = await manoOk(t, folder, [
+      'pack',
+      'mixed.raw',
+      '--id',
+      id,
+      ...parent,
+      ...at,
+      '--json',
+    ]);
+    if (newBlocks !== undefined) t.is(packed.json().images[0].newBlocks, newBlocks);
+    await manoOk(t, folder, ['unpack', 'by-0', '--to', `out-${workers}`, ...at]);
+    await sameImages(t, folder, join(folder, `out-${workers}`), ['mixed.raw']);
+    await manoOk(t, folder, ['verify', ...at]);
+  }
+});
+
 test('unpack --format raw.lz4: lz4 -d gives the image', async (t) => {
   if (!skipUnless(t, 'lz4')) return;
   const folder = await tempFolder(t);
@@ -183,7 +210,12 @@ test('export and import: unzip and lz4 open the archive; an empty repository giv
     await sameBytes(t, plain, join(folder, name));
   }
   const imported = await manoOk(t, folder, ['import', 'all.zip', '--store', 'other', '--json']);
-  t.deepEqual(imported.json(), { package: 'all', signed: false });
+  const { images, seconds, ...rest } = imported.json();
+  t.deepEqual(rest, { package: 'all', signed: false, resumedBytes: 0 });
+  t.true(images.length > 0 && seconds > 0);
+  for (const name of ['name', 'logicalBytes', 'blocks', 'newBlocks', 'storedBytes', 'mapSource']) {
+    t.true(name in images[0], name);
+  }
   await manoOk(t, folder, ['unpack', 'all', '--store', 'other', '--to', 'out']);
   await sameImages(t, folder, join(folder, 'out'));
   const { packages } = (await manoOk(t, folder, ['list', '--store', 'other', '--json'])).json();
@@ -226,6 +258,20 @@ test('list, diff, delete, gc: a repository is looked after by its commands alone
   const { stdout } = await manoOk(t, folder, ['diff', 'old', 'new', '--store=s']);
   t.regex(stdout, /^d\.raw {2}changed {2}2\.50 MiB {2}2\.50 MiB {2}192\.0 KiB$/m);
   t.true(stdout.includes(`d.raw: ${3 * blockSize} bytes at ${3 * blockSize}`), stdout);
+  const every = Array.from({ length: 21 }, (_, i) => ({
+    at: 2 * i * blockSize,
+    bytes: noise('x', 9),
+  }));
+  const first = { at: 0, bytes: old };
+  await mkdir(join(folder, 'more'));
+  await writeImage(join(folder, 'more/d.raw'), old.length + blockSize, [first, ...every]);
+  await manoOk(t, folder, [...'pack more/d.raw --store s --id scattered --parent old'.split(' ')]);
+  const short = (await manoOk(t, folder, ['diff', 'old', 'scattered', '--store=s'])).stdout;
+  t.regex(short, /^d\.raw: and 1 more; --ranges prints all$/m);
+  const long = (await manoOk(t, folder, ['diff', 'old', 'scattered', '--store=s', '--ranges']))
+    .stdout;
+  t.is(long.match(/ bytes at /g)?.length, 21);
+  await manoOk(t, folder, ['delete', 'scattered', '--store', 's']);
   await manoOk(t, folder, ['delete', 'old', '--store', 's']);
   const { packages } = (await manoOk(t, folder, ['list', '--store', 's', '--json'])).json();
   t.deepEqual(

@@ -23,7 +23,7 @@ test('mano --help: every command is there, and each explains itself and its own 
   const { stdout } = await manoOk(t, folder, ['--help']);
   t.regex(stdout, /Exit codes: 0 done/);
   const top = commandsIn(stdout);
-  const local = 'pack unpack list diff verify delete gc export import'.split(' ');
+  const local = 'pack unpack list diff verify repair delete gc export import bench'.split(' ');
   const client = 'demo setup serve vnf snapshot package operation plugin'.split(' ');
   for (const name of [...local, ...client]) t.true(top.includes(name), name);
   const explain = async (path: string[]): Promise<void> => {
@@ -47,6 +47,7 @@ for (const [what, args, said] of [
   ['a missing argument', ['pack', '--store', 's'], /missing required argument 'images'/],
   ['too many arguments', ['list', 'x', '--store', 's'], /too many arguments/],
   ['a count that is none', ['pack', 'x', '--store=s', '--samples=-1'], /whole number from 0/],
+  ['more workers than there may be', ['verify', '--store=s', '--workers=17'], /at most 16/],
   ['a percentage of nothing', ['verify', '--store=s', '--sample=0'], /above 0% and at most 100%/],
   ['a format nobody knows', ['pack', 'x', '--store=s', '--format=vmdk'], /raw, qcow2, raw.lz4/],
   ['a target format nobody knows', ['unpack', 'x', '--store=s', '--to=o', '--format=x'], /raw.lz4/],

@@ -9,8 +9,8 @@ const compileCache = join(project, 'build/compile-cache');
 const direct = ['--disable-warning=ExperimentalWarning', join(project, 'cli/main.ts')];
 /** Programs that one test file runs at a time: each takes a processor and up to 200 MiB. */
 const atOnceMax = 2;
-/** A command that takes longer hangs. */
-const deadlineMs = 120_000;
+/** A command that takes longer hangs, unless it says otherwise. */
+const deadlineDefaultMs = 120_000;
 /** How often the peak memory is read. It only grows, so the last reading is nearly the peak. */
 const memoryPollMs = 5;
 
@@ -29,6 +29,8 @@ export type ManoOptions = {
   env?: Record<string, string>;
   /** Through the launcher that users call, instead of Node alone. */
   launcher?: boolean;
+  /** For commands that take minutes. */
+  deadlineMs?: number;
   /** Called with the process as soon as it runs. */
   onStart?(child: ChildProcess): void;
 };
@@ -95,7 +97,7 @@ export async function manoFails(
 async function runMano(
   folder: string,
   args: readonly string[],
-  { env, launcher = false, onStart }: ManoOptions,
+  { env, launcher = false, deadlineMs = deadlineDefaultMs, onStart }: ManoOptions,
 ): Promise<ManoResult> {
   const [command, words] = launcher ? [join(project, 'mano'), []] : [process.execPath, direct];
   const child = spawn(command, [...words, ...args], {

@@ -11,6 +11,7 @@ import {
   encoding,
   entryBytes,
   entryKind,
+  readEntry,
   writeEntry,
 } from '../../../../plugins/repository/store/index-codec.ts';
 import { encodePage } from '../../../../plugins/repository/store/tree-page.ts';
@@ -77,13 +78,18 @@ test('format: framed text of another kind or with any byte changed is refused', 
 
 const good = { offset: 32, storedLength: 9, plainLength: blockSize, kind: entryKind.block };
 
-function indexWith(entry: Partial<typeof good> & { encoding?: number }, segmentBytes = 41): Buffer {
+function indexWith(
+  entry: Partial<typeof good> & { encoding?: number },
+  segmentBytes = 41,
+  { baseNumber = 0, baseCount = 0 } = {},
+): Buffer {
   const nonce = new Uint8Array(16);
-  const header = { nonce, segmentBytes, entryCount: 1, content: content.blocks };
+  const header = { nonce, segmentBytes, entryCount: 1, content: content.blocks, baseCount };
   const bytes = Buffer.alloc(entryBytes);
   const id = new Uint8Array(32).fill(1);
-  writeEntry(bytes, 0, { id, encoding: encoding.lz4, ...good, ...entry } as never);
-  return Buffer.concat([encodeIndexHeader(header), bytes]);
+  writeEntry(bytes, 0, { id, encoding: encoding.lz4, ...good, ...entry } as never, baseNumber);
+  const bases = Buffer.alloc(baseCount * 32, 2);
+  return Buffer.concat([encodeIndexHeader(header), bytes, bases]);
 }
 
 test('index: one that keeps every rule is read', (t) => {
@@ -99,6 +105,16 @@ for (const [what, bytes] of [
   ['a page among blocks', indexWith({ kind: entryKind.page as never, plainLength: 72 })],
   ['raw bytes that are shorter than the block', indexWith({ encoding: encoding.raw })],
   ['a segment longer than its entries', indexWith({}, 42)],
+  ['a difference without a base', indexWith({ encoding: encoding.delta })],
+  [
+    'a difference from a base that is not listed',
+    indexWith({ encoding: encoding.delta }, 41, { baseNumber: 2, baseCount: 1 }),
+  ],
+  ['a base of what is no difference', indexWith({}, 41, { baseNumber: 1, baseCount: 1 })],
+  [
+    'a base too few',
+    indexWith({ encoding: encoding.delta }, 41, { baseNumber: 1, baseCount: 1 }).subarray(0, -32),
+  ],
   ['half an entry', indexWith({}).subarray(0, 100)],
 ] as const) {
   test(`index: ${what} is OBJECT_DAMAGED`, async (t) => {
@@ -106,9 +122,23 @@ for (const [what, bytes] of [
   });
 }
 
+test('index: the bases are counted from the end of the file', (t) => {
+  const bytes = indexWith({ encoding: encoding.delta }, 41, { baseNumber: 2, baseCount: 2 });
+  bytes.fill(7, bytes.length - 64, bytes.length - 32);
+  const { header, entries } = decodeIndex(bytes, 'x');
+  t.is(header.baseCount, 2);
+  t.deepEqual(readEntry(entries, 0).base, Buffer.alloc(32, 7));
+});
+
+test('index: one of a later version is refused as too new', async (t) => {
+  const bytes = indexWith({});
+  bytes.writeUInt16LE(3, 6);
+  await throwsReason(t, async () => decodeIndex(bytes, 'x'), 'FORMAT_TOO_NEW');
+});
+
 test('index: an encoding of a later version is refused when it is needed, as too new', async (t) => {
   const { checkEncoding } = await import('../../../../plugins/repository/store/index-codec.ts');
-  const entry = { id: new Uint8Array(32), ...good, encoding: encoding.zstd };
-  t.notThrows(() => decodeIndex(indexWith({ encoding: encoding.zstd }), 'x'));
+  const entry = { id: new Uint8Array(32), ...good, encoding: 5 };
+  t.notThrows(() => decodeIndex(indexWith({ encoding: 5 }), 'x'));
   await throwsReason(t, async () => checkEncoding(entry, 'x'), 'FORMAT_TOO_NEW');
 });

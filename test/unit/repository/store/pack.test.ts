@@ -47,7 +47,8 @@ test('pack: a child stores only the changed blocks and the pages above them', as
   const next = new Uint8Array(bytes);
   next[200 * blockSize + 5]! ^= 1;
   const source = new MemorySource(next);
-  const second = await store.pack([{ name: 'd', source }], { parent: first.package });
+  const options = { parent: first.package, delta: false };
+  const second = await store.pack([{ name: 'd', source }], options);
   t.like(second.images[0], { newBlocks: 1, newPages: 2, mapSource: 'hash-scan' });
   t.is(second.images[0]!.storedBytes, blockSize + (8 + 128 * 32) + (8 + 3 * 32));
   const { bytes: back } = await unpackBytes(store, second.package, 'd');

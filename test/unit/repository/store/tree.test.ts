@@ -149,17 +149,15 @@ test('image: what is exported for copying are the stored blocks, in order', asyn
   const reader = await store.openPackage('p');
   t.teardown(() => reader.close());
   const { decompressBlock } = await import('../../../../wasm/host/blocks.ts');
-  for (const blocks of [reader.image('d').storedBlocks(), reader.image('d').checkedBlocks()]) {
-    const back = new Uint8Array(141 * blockSize);
-    const kinds = new Set<string>();
-    for await (const { index, encoding, bytes: stored } of blocks) {
-      kinds.add(encoding);
-      const plain = encoding === 'raw' ? stored : decompressBlock(stored, blockSize);
-      back.set(plain, index * blockSize);
-    }
-    sameBytes(t, back.subarray(0, bytes.length), bytes);
-    t.deepEqual([...kinds].sort(), ['lz4', 'raw']);
+  const back = new Uint8Array(141 * blockSize);
+  const kinds = new Set<string>();
+  for await (const { index, encoding, bytes: stored } of reader.image('d').checkedBlocks()) {
+    kinds.add(encoding);
+    const plain = encoding === 'raw' ? stored : decompressBlock(stored, blockSize);
+    back.set(plain, index * blockSize);
   }
+  sameBytes(t, back.subarray(0, bytes.length), bytes);
+  t.deepEqual([...kinds].sort(), ['lz4', 'raw']);
 });
 
 test('image: reading at any offset', async (t) => {

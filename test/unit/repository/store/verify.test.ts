@@ -2,6 +2,8 @@ import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { Store } from '../../../../plugins/repository/store/store.ts';
+import { systemRandom } from '../../../../sdk/ports/random.ts';
+import { CorePool } from '../../../../wasm/host/core-pool.ts';
 import {
   blockSize,
   MemorySource,
@@ -164,11 +166,76 @@ test('verify: a missing index is found', async (t) => {
   t.is(report.segmentsWithoutIndex, 1);
 });
 
-test('verify: a sample reads a part', async (t) => {
+/** Many small blocks, none equal to another. */
+async function storeWithMany(t: ExecutionContext, blocks: number): Promise<Store> {
+  const store = await temporaryStore(t);
+  const bytes = new Uint8Array(blocks * blockSize);
+  for (let block = 0; block < blocks; block++) {
+    bytes.set(Buffer.alloc(blockSize, `block ${block} of many; `), block * blockSize);
+  }
+  await store.pack([{ name: 'd', source: new MemorySource(bytes) }], { packageId: 'p1' });
+  return store;
+}
+
+test('verify: a sample reads about its share of the entries, each time others', async (t) => {
+  const store = await storeWithMany(t, 1000);
+  const shares = [];
+  for (let run = 0; run < 4; run++) shares.push(await store.verify({ sample: 0.05 }));
+  for (const { checkedEntries, isWhole } of shares) {
+    t.true(isWhole);
+    // 50 of 1009 are expected; the bounds are five standard deviations away.
+    t.true(checkedEntries > 15 && checkedEntries < 85, String(checkedEntries));
+  }
+  t.true(new Set(shares.map(({ checkedBytes }) => checkedBytes)).size > 1);
+});
+
+test('verify: of a sample everything that was chosen is read, and nothing else', async (t) => {
+  const { folder } = await storeWithTwo(t);
+  // Every fifth entry is below the share.
+  let asked = 0;
+  const random = { ...systemRandom, fraction: () => (asked++ % 5 === 0 ? 0 : 0.9) };
+  const store = await openStore(t, folder, { random });
+  for (const path of await filesOf(store, 'segments')) {
+    const bytes = await readFile(path);
+    if (bytes.length > 32 + 100 * blockSize) {
+      for (let block = 0; block < 130; block++) bytes[32 + block * blockSize]! ^= 1;
+      await writeFile(path, bytes);
+    }
+  }
+  const { checkedEntries, damages } = await store.verify({ sample: 0.2, packageId: 'p1' });
+  t.is(checkedEntries, Math.ceil(133 / 5));
+  t.is(damages.length, 26);
+});
+
+test('verify: several workers find the same damage, in the order of the segments', async (t) => {
+  const { folder } = await storeWithTwo(t);
+  const pool = await CorePool.open({ workers: 2 });
+  t.teardown(() => pool.close());
+  const store = await openStore(t, folder, { pool });
+  const [segment] = await filesOf(store, 'segments');
+  for (const block of [1, 63, 64, 90, 129]) await flip(segment!, 32 + block * blockSize + 9);
+  const progress: number[] = [];
+  const { damages, checkedEntries } = await store.verify({
+    packageId: 'p1',
+    onProgress: ({ doneBytes }) => progress.push(doneBytes),
+  });
+  t.is(checkedEntries, 133);
+  t.deepEqual(
+    damages.map(({ offset }) => offset! / blockSize),
+    [1, 63, 64, 90, 129],
+  );
+  t.deepEqual(
+    progress,
+    progress.toSorted((a, b) => a - b),
+  );
+  t.true(progress.length > 3);
+});
+
+test('verify: an abort ends it', async (t) => {
   const store = await storeWithTwo(t);
-  const { checkedEntries, isWhole } = await store.verify({ sample: 0.3 });
-  t.true(isWhole);
-  t.true(checkedEntries > 10 && checkedEntries < 80, String(checkedEntries));
+  const controller = new AbortController();
+  const call = store.verify({ signal: controller.signal, onProgress: () => controller.abort() });
+  await t.throwsAsync(call, { name: 'AbortError' });
 });
 
 test('unpack: a damaged block is refused with its place, and the target is aborted', async (t) => {
@@ -194,21 +261,21 @@ test('pack: with a damaged index a parent is refused, no parent is not', async (
   t.true((await again.verify({ packageId: 'p3' })).isWhole);
 });
 
-for (const [what, name] of [
-  ['configuration', 'repository.config'],
-  ['manifest', 'packages/p1.manifest'],
+for (const [what, name, known] of [
+  ['configuration', 'repository.config', 1],
+  ['manifest', 'packages/p1.manifest', 2],
 ] as const) {
   test(`open: a ${what} of a newer format is FORMAT_TOO_NEW`, async (t) => {
     const store = await storeWithTwo(t);
     const path = join(store.folder, name);
     const text = await readFile(path, 'latin1');
-    await writeFile(path, text.replace(/^(\S+) 1 /, '$1 2 '), 'latin1');
+    await writeFile(path, text.replace(/^(\S+) 1 /, `$1 ${known + 1} `), 'latin1');
     const open = async () => {
       const again = await openStore(t, store.folder, { create: false });
       await again.openPackage('p1');
     };
     const error = await throwsReason(t, open, 'FORMAT_TOO_NEW');
-    t.like(error.metadata, { path, version: '2', supported: '1' });
+    t.like(error.metadata, { path, version: `${known + 1}`, supported: `${known}` });
   });
 }
 
@@ -216,7 +283,7 @@ test('open: an index of a newer format is FORMAT_TOO_NEW, and gc deletes nothing
   const store = await storeWithTwo(t);
   const [index] = await filesOf(store, 'indexes');
   const bytes = await readFile(index!);
-  bytes.writeUInt16LE(2, 6);
+  bytes.writeUInt16LE(3, 6);
   await writeFile(index!, bytes);
   const again = await openStore(t, store.folder);
   await throwsReason(t, () => again.openPackage('p1'), 'FORMAT_TOO_NEW');
