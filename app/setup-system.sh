@@ -1,12 +1,17 @@
 #!/bin/sh
-# Installs what the QEMU driver, its tests and the comparison tools need, and builds the guest image. Debian, as root.
+# Installs what the QEMU driver and its tests need, and builds the guest image. Debian, as root.
+# usage: setup-system.sh [--list] [--bench]     --bench: also the peers of the benchmark and what builds its corpus
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 
 # One list for people, for this script and for the error messages of the demo.
 packages="qemu-system-x86 qemu-utils qemu-guest-agent busybox-static libnbd-bin e2fsprogs cpio kmod seabios \
-lz4 unzip zip openssl protobuf-compiler protobuf-compiler-grpc python3-grpcio python3-protobuf"
+lz4 unzip zip openssl protobuf-compiler protobuf-compiler-grpc libprotobuf-dev python3-grpcio python3-protobuf"
+bench_packages="time zstd restic borgbackup casync xdelta3 python3-lz4 debootstrap git util-linux"
 
+for option in "$@"; do
+  [ "$option" = --bench ] && packages="$packages $bench_packages"
+done
 if [ "${1:-}" = --list ]; then
   echo "$packages"
   exit 0
@@ -14,6 +19,10 @@ fi
 missing=$(for package in $packages; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || printf '%s ' "$package"
 done)
+if [ "${1:-}" = --missing ]; then
+  echo "$missing"
+  exit 0
+fi
 if [ -n "$missing" ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "mano: these packages are missing: $missing" >&2

@@ -18,7 +18,7 @@ export function requireDriver(driver: string): void {
   if (driver !== 'qemu') return;
   const remedy = 'run as root: ./mano demo --driver qemu --setup';
   if (!isInstalled('qemu-system-x86_64') || !isInstalled('qemu-img')) {
-    const text = `QEMU is missing. Packages: ${systemPackages()}; ${remedy}`;
+    const text = `QEMU is missing. Packages to install: ${missingPackages()}; ${remedy}`;
     throw failedPrecondition('DRIVER_NOT_READY', text, { driver });
   }
   const build = join(projectFolder, 'plugins/drivers/qemu/guest-image/build.sh');
@@ -29,7 +29,7 @@ export function requireDriver(driver: string): void {
   throw failedPrecondition('DRIVER_NOT_READY', text, { driver });
 }
 
-function systemPackages(): string {
+function missingPackages(): string {
   const script = join(projectFolder, 'app/setup-system.sh');
-  return spawnSync('sh', [script, '--list'], { encoding: 'utf8' }).stdout.trim();
+  return spawnSync('sh', [script, '--missing'], { encoding: 'utf8' }).stdout.trim();
 }
