@@ -45,7 +45,7 @@ function checkPlugin(value: unknown, path: string, refuse: Refuse): OutsidePlugi
     throw refuse(`${path}.command`, 'must be a list of texts: the program and its arguments');
   }
   if (address !== undefined && !isText(address)) throw refuse(`${path}.address`, 'must be a text');
-  if (tls !== undefined && ![tls.ca, tls.certificate, tls.key].every(isText)) {
+  if (tls !== undefined && ![tls?.ca, tls?.certificate, tls?.key].every(isText)) {
     throw refuse(`${path}.tls`, 'must have the files "ca", "certificate" and "key"');
   }
   return plugin;

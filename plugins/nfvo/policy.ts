@@ -80,7 +80,8 @@ function parseRule(value: unknown, path: string): Rule {
     }
   }
   for (const operation of (rule.operations as string[] | undefined) ?? []) {
-    if (!(operation in OperationType)) {
+    // A generated enum also has its numbers as names.
+    if (typeof OperationType[operation as keyof typeof OperationType] !== 'number') {
       throw invalid(`${path}.operations`, `"${operation}" is not an operation`);
     }
   }

@@ -1,5 +1,6 @@
 import type { DescService } from '@bufbuild/protobuf';
 import type { CallOptions } from '../../sdk/client.ts';
+import { msUntil } from '../../sdk/ports/deadline.ts';
 import type { Logger } from '../../sdk/ports/logger.ts';
 import { type HandlerContext, type Handlers, implement } from '../../sdk/server.ts';
 
@@ -27,6 +28,6 @@ export function proxy<S extends DescService>(service: S, client: object, logger:
 }
 
 function options({ signal, deadline }: HandlerContext): CallOptions {
-  const left = deadline ? deadline.getTime() - Date.now() : proxiedDeadlineMs;
+  const left = deadline ? msUntil(deadline) : proxiedDeadlineMs;
   return { signal, deadlineMs: Math.max(1, left) };
 }

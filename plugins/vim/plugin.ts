@@ -7,6 +7,7 @@ import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
 import { computeService } from './compute.ts';
 import { Drivers } from './drivers.ts';
 import { networkService } from './network.ts';
+import { Openings } from './openings.ts';
 import { Resources } from './resources.ts';
 import { storageService } from './storage.ts';
 import { Vim } from './vim.ts';
@@ -30,12 +31,18 @@ export const vimPlugin = definePlugin({
       path: join(context.dataFolder, 'vim.db'),
       clock: context.clock,
     });
+    const drivers = new Drivers(config.drivers, (target) =>
+      context.client(DriverService, { target }),
+    );
+    const { random, logger } = context;
     const vim = new Vim({
-      drivers: new Drivers(config.drivers, (target) => context.client(DriverService, { target })),
+      drivers,
       resources: new Resources(store),
+      openings: new Openings({ store, drivers, random, logger }),
       repository: context.client(RepositoryService, { target: config.repository }),
-      logger: context.logger,
+      logger,
     });
+    await vim.openings.endAll();
     await recoverGuests(vim, context);
     return {
       services: [

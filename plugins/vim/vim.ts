@@ -1,9 +1,11 @@
 import type { RepositoryService } from '../../gen/nfv/repository/v1/repository_pb.js';
 import type { CallOptions, Client } from '../../sdk/client.ts';
 import { isRpcError } from '../../sdk/errors.ts';
+import { msUntil } from '../../sdk/ports/deadline.ts';
 import type { Logger } from '../../sdk/ports/logger.ts';
 import type { HandlerContext } from '../../sdk/server.ts';
 import type { DriverClient, Drivers } from './drivers.ts';
+import type { Openings } from './openings.ts';
 import type { ResourceKind, Resources } from './resources.ts';
 
 export type RepositoryClient = Client<typeof RepositoryService>;
@@ -12,17 +14,20 @@ export type RepositoryClient = Client<typeof RepositoryService>;
 export class Vim {
   readonly drivers: Drivers;
   readonly resources: Resources;
+  readonly openings: Openings;
   readonly repository: RepositoryClient;
   readonly logger: Logger;
 
   constructor(parts: {
     drivers: Drivers;
     resources: Resources;
+    openings: Openings;
     repository: RepositoryClient;
     logger: Logger;
   }) {
     this.drivers = parts.drivers;
     this.resources = parts.resources;
+    this.openings = parts.openings;
     this.repository = parts.repository;
     this.logger = parts.logger;
   }
@@ -35,7 +40,7 @@ export class Vim {
 
   /** The call's own deadline and cancellation, at most `deadlineMs`. */
   options(context: HandlerContext, deadlineMs = 60_000): CallOptions {
-    const left = context.deadline ? context.deadline.getTime() - Date.now() : deadlineMs;
+    const left = context.deadline ? msUntil(context.deadline) : deadlineMs;
     return { signal: context.signal, deadlineMs: Math.max(1, Math.min(left, deadlineMs)) };
   }
 

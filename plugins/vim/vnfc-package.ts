@@ -13,7 +13,7 @@ import { changedBlocks } from './changed-map.ts';
 import type { DriverClient } from './drivers.ts';
 import { isUnknown, type Vim } from './vim.ts';
 
-/** How long closing and cleaning up may take after the caller went away. */
+/** How long cleaning up may take after the caller went away. */
 const cleanUpDeadlineMs = 30_000;
 
 /** VNFC snapshot packages: moves captured state between a driver and the repository. */
@@ -43,11 +43,12 @@ async function* createPackage(
 ) {
   const { driver, client } = await vim.of('snapshot', request.snapshotId);
   const { signal } = context;
-  const { locations } = await client.openSnapshotData(
-    { snapshotId: request.snapshotId, transport: request.transport },
-    vim.options(context),
-  );
+  const token = await vim.openings.begin(driver);
   try {
+    const { locations } = await client.openSnapshotData(
+      { snapshotId: request.snapshotId, transport: request.transport, token },
+      vim.options(context),
+    );
     const parent = await findParent(vim, request.parentPackageId, context);
     const images = [];
     for (const location of locations) {
@@ -69,7 +70,7 @@ async function* createPackage(
     );
     for await (const { event } of stored) yield { event };
   } finally {
-    await close(vim, client, locations);
+    await vim.openings.end(token, driver);
   }
 }
 
@@ -105,17 +106,6 @@ async function imageSource(
   const map = await changedBlocks(client, base, request.snapshotId, location.name, signal);
   if (typeof map === 'string') return { ...source, noMapReason: map };
   return { ...source, changedMap: { baseSnapshotId: base, ...map } };
-}
-
-async function close(vim: Vim, client: DriverClient, locations: DataLocation[]): Promise<void> {
-  for (const token of new Set(locations.map((location) => location.token))) {
-    try {
-      await client.closeData({ token }, { deadlineMs: cleanUpDeadlineMs });
-    } catch (error) {
-      // The opening ends by itself when it expires; the package does not depend on it.
-      vim.logger.warn('closing snapshot data failed', { error });
-    }
-  }
 }
 
 /** Clause 6.6.3 steps 4 and 5: the repository writes the captured state where the driver says, as a snapshot. */

@@ -1,4 +1,5 @@
 import { isAbsolute, normalize } from 'node:path';
+import { DataTransport } from '../../gen/nfv/driver/v1/driver_pb.js';
 import { invalidArgument } from '../../sdk/errors.ts';
 
 /** The configuration of a VNFM. */
@@ -12,10 +13,16 @@ export type VnfmConfig = {
    * import.
    */
   packageFolders: string[];
+  /** How captured disks are read into packages; a driver that cannot do it fails the operation. */
+  transport: DataTransport;
 };
 
 const names = ['vim', 'nfvo', 'repository'] as const;
-const known: readonly string[] = [...names, 'packageFolders'];
+const known: readonly string[] = [...names, 'packageFolders', 'transport'];
+const transports = new Map<unknown, DataTransport>([
+  ['local-file', DataTransport.LOCAL_FILE],
+  ['nbd', DataTransport.NBD],
+]);
 
 /**
  * Checks the configuration strictly. INVALID_ARGUMENT with reason CONFIG_INVALID and the path of
@@ -35,6 +42,7 @@ export function parseConfig(value: unknown): VnfmConfig {
     nfvo: nfvo!,
     repository: repository!,
     packageFolders: folders(given.packageFolders),
+    transport: transport(given.transport),
   };
 }
 
@@ -50,6 +58,13 @@ function folders(value: unknown): string[] {
     if (typeof folder === 'string' && isAbsolute(folder)) return normalize(folder);
     throw invalid(`.packageFolders[${index}]`, 'must be an absolute path');
   });
+}
+
+function transport(value: unknown): DataTransport {
+  if (value === undefined) return DataTransport.LOCAL_FILE;
+  const found = transports.get(value);
+  if (found !== undefined) return found;
+  throw invalid('.transport', `must be one of ${[...transports.keys()].join(', ')}`);
 }
 
 function invalid(path: string, text: string) {

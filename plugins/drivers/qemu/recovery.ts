@@ -7,7 +7,7 @@ import { pointLinks } from './machine/links.ts';
 import { discardRun } from './machine/machine.ts';
 import { reconcileLayers } from './snapshots/capture.ts';
 import { importFolder } from './snapshots/import.ts';
-import { closeExpired } from './snapshots/openings.ts';
+import { closeExpired, socketPrefix } from './snapshots/openings.ts';
 import type { DriverContext } from './state/context.ts';
 import { folderName, layerFileName } from './state/folders.ts';
 
@@ -142,7 +142,7 @@ async function sweep(context: DriverContext): Promise<void> {
   await keepOnly(folders.layers, (name) => layers.has(name));
   await keepOnly(folders.images, (name) => !name.endsWith('.tmp'));
   await keepOnly(folders.leases, (name) => !/\.(tmp|released)$/.test(name));
-  const openings = new Set(store.list('opening').map(({ token }) => token.slice(0, 8)));
+  const openings = new Set(store.list('opening').map(({ token }) => socketPrefix(token)));
   await keepOnly(folders.nbd, (name) => name === 'nbd.log' || openings.has(name.split('-')[0]!));
 }
 

@@ -25,11 +25,12 @@ export class Openings {
     this.#random = random;
   }
 
-  /** Opens; `snapshotId` is empty for a volume. */
-  open(snapshotId: string): { token: string; expireMs: number } {
+  /** Opens; `snapshotId` is empty for a volume, `token` where the caller leaves it to the driver. */
+  open(snapshotId: string, token = ''): { token: string; expireMs: number } {
     this.#forgetExpired();
+    this.#open.delete(token);
     if (this.#open.size >= openingsMax) throw tooMany('openings', openingsMax);
-    const token = this.#random.uuid();
+    token ||= this.#random.uuid();
     const expireMs = this.#clock.now().getTime() + openingMs;
     this.#open.set(token, { snapshotId, expireMs });
     return { token, expireMs };

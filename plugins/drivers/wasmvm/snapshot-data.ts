@@ -38,7 +38,7 @@ export function openSnapshotData(
     }
     const names = request.imageNames.length > 0 ? request.imageNames : allNames(record);
     const images = [...new Set(names)].map((name) => imageOf(record, name));
-    const opening = openings.open(record.id);
+    const opening = openings.open(record.id, request.token);
     return images.map((image) => locate(image, imagePath(core, record.id, image.name), opening));
   });
 }

@@ -137,6 +137,7 @@ function pack(vnfm: Vnfm, input: Input, part: PackagePart): Step<Input> {
           snapshotId: part.snapshotId,
           parentPackageId: input.parentPkgId,
           imagePrefix: prefixOf(vnfcInstanceId),
+          transport: vnfm.config.transport,
           labels: { vnfSnapshotId: input.vnfSnapshotInfoId, vnfcInstanceId },
           call: callOf(context),
         },

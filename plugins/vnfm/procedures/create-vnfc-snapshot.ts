@@ -76,7 +76,11 @@ export function quiesceStep<I extends JsonValue>(
             { computeId, deadline: durationFromMs(freezeMs(work.plan)), call: callOf(context) },
             { signal: context.signal, deadlineMs: quickCallMs },
           );
-        context.note(`${frozenFileSystems} file systems are frozen`);
+        context.note(
+          frozenFileSystems === 1
+            ? '1 file system is frozen'
+            : `${frozenFileSystems} file systems are frozen`,
+        );
         return heldOf(lease);
       } catch (thrown) {
         // Nothing is frozen then: with consistency PREFERRED a lower level is recorded.
@@ -180,12 +184,19 @@ export function unquiesceStep<I extends JsonValue>(
     retryable: letGoRetries,
     run: async (context): Promise<LetGo> => {
       if (wasSkipped(context, frozen)) context.skip('nothing was frozen');
-      const leaseId = context.outputIfDone<Held>(frozen)?.leaseId ?? '';
-      const inTime = await thaw(work.vim, vnfc, leaseId, context);
-      if (!inTime) context.warn(`${vnfc.vnfcInstanceId}: the freeze ended at its deadline`);
-      return { atMs: work.vnfm.clock.now().getTime() };
+      const held = context.outputIfDone<Held>(frozen);
+      const inTime = await thaw(work.vim, vnfc, held?.leaseId ?? '', context);
+      const atMs = work.vnfm.clock.now().getTime();
+      if (!inTime) context.warn(`${vnfc.vnfcInstanceId}: the freeze ${endOfFreeze(held, atMs)}`);
+      return { atMs };
     },
   };
+}
+
+/** A lease that is not known before its time is over went with the guest that it was for. */
+function endOfFreeze(held: Held | undefined, nowMs: number): string {
+  if (held && nowMs < held.expiresMs) return 'ended early: the component started anew meanwhile';
+  return 'ended at its deadline';
 }
 
 /**

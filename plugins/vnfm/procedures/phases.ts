@@ -138,6 +138,7 @@ export function wasSkipped(context: StepContext, name: string): boolean {
 /** The driver's ABORTED would be tried again by the engine, and the hold is over for good. */
 function expired(thrown: unknown, vnfc: string, what: string): unknown {
   if (!isRpcError(thrown, 'LEASE_EXPIRED')) return thrown;
-  const text = `the ${what} of ${vnfc} ended at its deadline, before it was let go`;
+  const why = 'its time was over, or the component started anew';
+  const text = `the ${what} of ${vnfc} ended before it was let go: ${why}`;
   return failedPrecondition('LEASE_EXPIRED', text, { vnfc_instance_id: vnfc });
 }

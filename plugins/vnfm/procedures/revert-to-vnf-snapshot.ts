@@ -31,7 +31,13 @@ import {
   volumesStep,
 } from './revert-to-vnfc-snapshot.ts';
 import { loadedHoldMs, type VnfcRevert } from './revert-work.ts';
-import { deleteSafetyStep, guardStep, holdPresentStep, safetyStep } from './safety-snapshot.ts';
+import {
+  deleteSafetyStep,
+  guardStep,
+  holdPresentStep,
+  safetyStep,
+  togetherStep,
+} from './safety-snapshot.ts';
 
 export const revertToVnfSnapshotName = 'revert-to-vnf-snapshot';
 
@@ -115,6 +121,7 @@ function keepPresent(work: VnfcRevert, { plan, holdDeadlineMs }: Input): PlanIte
     guardStep(work, vnfcs),
     ...phase(running, false, (vnfc) => holdPresentStep<Input>(work, vnfc, holdDeadlineMs)),
     ...phase(vnfcs, false, (vnfc) => safetyStep<Input>(work, vnfc)),
+    togetherStep<Input>(work, vnfcs),
   ];
 }
 

@@ -86,36 +86,54 @@ export function safetyStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcReve
       }
       return { safety };
     },
-    compensate: (context) => restoreUntouched(work, vnfc, context),
   };
 }
 
 /**
- * A component that was not reverted yet is where it was as long as its hold lasts. When the watchdog has let it run
- * while others were touched, it goes back with them: all are where they were at one moment.
+ * The last look before all are let go again: each component that something was done to was brought
+ * back, each other one is where it was as long as its hold lasts. One whose hold was lost meanwhile
+ * (its watchdog let it run, or its machine died with the manager) goes back with the others: all are
+ * where they were at one moment.
  */
-async function restoreUntouched(
+export function togetherStep<I extends JsonValue>(
   work: VnfcRevert,
-  vnfc: VnfcRevertPlan,
+  vnfcs: readonly VnfcRevertPlan[],
+): Step<I> {
+  return {
+    ...{ name: 'present kept', clause: 'Micromano', caller: 'vnfm', callee: 'vim' },
+    phase: 'capture',
+    deadlineMs: longCallMs,
+    run: async (context) => checkGuard(work, context),
+    compensate: (context) => restoreLost(work, vnfcs, context),
+  };
+}
+
+async function restoreLost(
+  work: VnfcRevert,
+  vnfcs: readonly VnfcRevertPlan[],
   context: StepContext,
 ): Promise<void> {
-  const touched = (name: string) =>
-    context.occurrence.steps.some(
-      (step) =>
-        step.clause === '6.4.3' &&
-        step.attempts > 0 &&
-        (name === '' || step.vnfcInstanceId === name),
-    );
-  if (!vnfc.running || !touched('') || touched(vnfc.vnfcInstanceId)) return;
+  const touched = new Set(
+    context.occurrence.steps
+      .filter(({ clause, attempts }) => clause === '6.4.3' && attempts > 0)
+      .map(({ vnfcInstanceId }) => vnfcInstanceId),
+  );
+  if (touched.size === 0) return;
   const { queryResult } = await work.vim.compute.queryVirtualisedComputeResource(
-    { computeIds: [vnfc.computeId] },
+    { computeIds: vnfcs.map(({ computeId }) => computeId) },
     { signal: context.signal },
   );
-  const { leaseId } = context.output<Held>(holdName(vnfc.vnfcInstanceId));
-  if (queryResult[0]?.hold?.leaseId === leaseId) return;
-  if (context.outputIfDone(safetyName(vnfc.vnfcInstanceId)) === undefined) return;
-  context.warn(`${vnfc.vnfcInstanceId} had run on since; it goes back with the others`);
-  await restorePresent(work, vnfc, context);
+  for (const vnfc of vnfcs.filter(({ running }) => running)) {
+    const { vnfcInstanceId: id, computeId, safety } = vnfc;
+    const { hold: held } = queryResult.find((found) => found.computeId === computeId) ?? {};
+    if (context.outputIfDone(safetyName(id)) === undefined) continue;
+    // Without its memory it was brought back running, not held.
+    if (touched.has(id) && (held || safety !== 'warm')) continue;
+    if (!touched.has(id) && held?.leaseId === context.output<Held>(holdName(id)).leaseId) continue;
+    context.warn(`${id} had run on since; it goes back with the others`);
+    // Each start of the manager may have lost it anew.
+    await restorePresent(work, vnfc, context, `undo/${id}/${work.vnfm.epoch}`);
+  }
 }
 
 /** Brings a component back to where it was before the reversion, held when it ran. */
@@ -123,13 +141,14 @@ export async function restorePresent(
   work: VnfcRevert,
   vnfc: VnfcRevertPlan,
   context: StepContext,
+  what = 'undo',
 ): Promise<void> {
   const { vnfcInstanceId, computeId, running, safety } = vnfc;
   if (context.outputIfDone(safetyName(vnfcInstanceId)) === undefined) {
     context.warn(
       `${vnfcInstanceId} was not running before and is stopped; its disks may have changed`,
     );
-    await operate(work.vim, computeId, ComputeOperation.STOP_FORCEFUL, context, 'undo');
+    await operate(work.vim, computeId, ComputeOperation.STOP_FORCEFUL, context, what);
     return;
   }
   const { HELD, RUNNING, STOPPED } = StateAfterRevert;
@@ -140,7 +159,7 @@ export async function restorePresent(
       snapshotId: partId(work.safetyId, vnfcInstanceId),
       stateAfter: running ? alive : STOPPED,
       holdDeadline: durationFromMs(work.holdMs),
-      call: callOf(context, 'undo'),
+      call: callOf(context, what),
     },
     { signal: context.signal, deadlineMs: longCallMs },
   );

@@ -50,6 +50,24 @@ export const dataChecks: readonly Check[] = [
     },
   },
   {
+    title:
+      'data §OpenSnapshotData: an opening has the token that its caller chose; a repeat takes its place',
+    async run(kit) {
+      const { snapshotId } = await snapshot(kit, await makeGuest(kit, 'gateway'), {
+        memory: false,
+      });
+      const token = kit.id('opening');
+      for (const _ of ['first', 'repeat']) {
+        const { locations } = await kit.client.openSnapshotData({ snapshotId, token });
+        assert(locations.length > 0 && locations.every((location) => location.token === token));
+      }
+      const deletion = () => kit.client.deleteInstanceSnapshot({ snapshotId });
+      await fails(deletion(), Code.FAILED_PRECONDITION, 'SNAPSHOT_OPEN');
+      await kit.client.closeData({ token });
+      await deletion();
+    },
+  },
+  {
     title: 'data §OpenVolumeData: a volume of a running guest is FAILED_PRECONDITION COMPUTE_STATE',
     needs: warm,
     async run(kit) {

@@ -7,17 +7,9 @@ import {
 } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { askVnf, type VnfStatus } from '../../support/vnf-client.ts';
 import { eventually, type Kit } from './kit.ts';
-import type { DiskProfile } from './profile.ts';
+import type { DiskProfile, Guest, Role } from './profile.ts';
 
-export type Role = 'gateway' | 'database';
-
-/** A guest of the kit, with the ids of its volumes by their names. */
-export type Guest = {
-  role: Role;
-  computeId: string;
-  networkId: string;
-  volumes: Record<string, string>;
-};
+export type { Guest, Role };
 
 const bootMsDefault = 120_000;
 const silenceMsDefault = 1_000;
@@ -68,12 +60,49 @@ export async function makeGuest(kit: Kit, role: Role, network?: string): Promise
   return { role, computeId, networkId, volumes };
 }
 
-/** Makes a guest and waits until its VNF answers. */
+/** A guest whose VNF answers: a new one, or the one that checks share. */
 export async function bootGuest(
   kit: Kit,
   role: Role = 'gateway',
   network?: string,
 ): Promise<Guest> {
+  if (!kit.options.sharesGuest || role !== 'gateway' || network) {
+    return bootNew(kit, role, network);
+  }
+  const present = kit.shared;
+  if (present && (await isReusable(kit, present))) return present;
+  if (present) track(kit, present);
+  kit.shared = await bootNew(kit, role);
+  untrack(kit, kit.shared);
+  return kit.shared;
+}
+
+/** It runs and answers, and nothing of an earlier check is on it. */
+async function isReusable(kit: Kit, guest: Guest): Promise<boolean> {
+  try {
+    const { state, hold, quiesced } = await compute(kit, guest);
+    const { fault } = await ask(kit, guest);
+    return state === ComputeState.RUNNING && !hold && !quiesced && !fault;
+  } catch {
+    return false;
+  }
+}
+
+/** Has a guest deleted after this check. */
+function track({ tracker }: Kit, { computeId, networkId, volumes }: Guest): void {
+  tracker.computes.add(computeId);
+  tracker.networks.add(networkId);
+  for (const id of Object.values(volumes)) tracker.volumes.add(id);
+}
+
+/** Keeps a guest beyond this check. */
+function untrack({ tracker }: Kit, { computeId, networkId, volumes }: Guest): void {
+  tracker.computes.delete(computeId);
+  tracker.networks.delete(networkId);
+  for (const id of Object.values(volumes)) tracker.volumes.delete(id);
+}
+
+async function bootNew(kit: Kit, role: Role, network?: string): Promise<Guest> {
   const guest = await makeGuest(kit, role, network);
   await operate(kit, guest, ComputeOperation.START);
   await booted(kit, guest);

@@ -4,7 +4,7 @@ import { CapabilityName, DriverService } from '../../../gen/nfv/driver/v1/driver
 import { createClient } from '../../../sdk/client.ts';
 import { type Code, RpcError } from '../../../sdk/errors.ts';
 import type { Transport } from '../../../sdk/transport/transport.ts';
-import type { ConformanceOptions } from './profile.ts';
+import type { ConformanceOptions, Guest } from './profile.ts';
 import { type DriverClient, Tracker } from './tracker.ts';
 
 /** Something that a driver must do. `needs` names the capabilities without which it is skipped. */
@@ -30,6 +30,8 @@ const eventuallyMsDefault = 20_000;
 export class Kit {
   readonly options: ConformanceOptions;
   readonly tracker: Tracker;
+  /** The gateway that checks share, when they do. */
+  shared: Guest | undefined;
   readonly #available: ReadonlySet<CapabilityName>;
   #client: DriverClient;
   #ids = 0;

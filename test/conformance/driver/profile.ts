@@ -21,6 +21,8 @@ export type ConformanceOptions = {
   guests: { gateway: GuestProfile; database: GuestProfile };
   /** How long a guest may take to boot until its VNF answers, in milliseconds. */
   bootMs?: number;
+  /** Checks of one gateway use the same one while it is as they need it: for guests that boot slowly. */
+  sharesGuest?: boolean;
   /** In this time a running guest would have answered, in milliseconds. */
   silenceMs?: number;
   /**
@@ -28,4 +30,14 @@ export type ConformanceOptions = {
    * recovery are skipped by name.
    */
   killAndReopen?: () => Promise<Transport>;
+};
+
+export type Role = 'gateway' | 'database';
+
+/** A guest of the kit, with the ids of its volumes by their names. */
+export type Guest = {
+  role: Role;
+  computeId: string;
+  networkId: string;
+  volumes: Record<string, string>;
 };

@@ -18,6 +18,13 @@ export type Mutant = { fault: string; caughtBy: string; mutation: Mutation };
 
 export const mutants: readonly Mutant[] = [
   {
+    fault: 'an opening gets a token of the driver’s own',
+    caughtBy: 'an opening has the token that its caller chose',
+    mutation: (driver) => ({
+      openSnapshotData: (request) => driver.openSnapshotData({ ...request, token: '' }),
+    }),
+  },
+  {
     fault: 'a release after the deadline succeeds',
     caughtBy: 'at the deadline the watchdog lets go',
     mutation: (driver) => ({

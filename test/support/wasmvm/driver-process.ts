@@ -22,15 +22,15 @@ export type DriverProcess = {
   stop(): Promise<void>;
 };
 
-/** Starts a wasmvm driver in a process of its own, on a socket in its data folder. */
+/** Starts a driver, by default wasmvm, in a process of its own, on a socket in its data folder. */
 export async function startDriverProcess(
   dataFolder: string,
-  options: { config?: unknown; environment?: Record<string, string> } = {},
+  options: { program?: string; config?: unknown; environment?: Record<string, string> } = {},
 ): Promise<DriverProcess> {
   const socket = join(dataFolder, 'driver.sock');
   // A killed driver leaves its socket behind.
   await rm(socket, { force: true });
-  const entry = new URL('./serve.ts', import.meta.url).pathname;
+  const entry = options.program ?? new URL('./serve.ts', import.meta.url).pathname;
   const config = JSON.stringify(options.config ?? {});
   const child = spawn(process.execPath, [entry, socket, dataFolder, config], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -1,5 +1,6 @@
 import test from 'ava';
 import { Code } from '../../../gen/google/rpc/code_pb.js';
+import { DataTransport } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import { parseConfig } from '../../../plugins/vnfm/config.ts';
 import { throwsRpc } from '../../support/throws-rpc.ts';
 
@@ -7,6 +8,7 @@ test('parseConfig: what is left out has its default', (t) => {
   t.deepEqual(parseConfig({}), {
     ...{ vim: 'vim', nfvo: 'nfvo', repository: 'repository' },
     packageFolders: [],
+    transport: DataTransport.LOCAL_FILE,
   });
 });
 
@@ -26,3 +28,8 @@ test(refused, 'vnfm.vimm', { vimm: 'vim' });
 test(refused, 'vnfm.vim', { vim: 7 });
 test(refused, 'vnfm.packageFolders', { packageFolders: '/tmp' });
 test(refused, 'vnfm.packageFolders[1]', { packageFolders: ['/a', 'b'] });
+test(refused, 'vnfm.transport', { transport: 'tape' });
+
+test('parseConfig: disks are read over NBD where that is wanted', (t) => {
+  t.is(parseConfig({ transport: 'nbd' }).transport, DataTransport.NBD);
+});

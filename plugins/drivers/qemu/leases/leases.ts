@@ -74,6 +74,12 @@ export class Leases {
     if (!(await this.files.release(leaseId))) throw leaseExpired(leaseId);
   }
 
+  /** Ends the leases of a machine that is gone: nothing is held any more. */
+  async releaseAllOf(uuid: string): Promise<void> {
+    const { inForce } = await this.files.list();
+    for (const lease of inForce) if (lease.uuid === uuid) await this.files.release(lease.leaseId);
+  }
+
   /** Starts a watchdog when one was killed while leases are in force. To be called now and then. */
   async checkKept(): Promise<void> {
     const { inForce } = await this.files.list();

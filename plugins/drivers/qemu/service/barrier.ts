@@ -213,6 +213,9 @@ async function hold(context: DriverContext, computeId: string, durationMs: numbe
  */
 async function release(context: DriverContext, computeId: string, leaseId: string): Promise<void> {
   const compute = context.compute(computeId);
+  // Whoever names a lease expects its guest to run on.
+  const { state } = await observe(context, computeId);
+  if (leaseId && state === 'FAILED') throw wrongState(computeId, state, 'RUNNING or PAUSED');
   const present = await context.leases.find(computeId, 'hold');
   if (leaseId && present?.leaseId !== leaseId) {
     if (await context.leases.files.readFired(leaseId)) throw leaseExpired(leaseId);

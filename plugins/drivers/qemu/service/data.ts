@@ -7,7 +7,11 @@ import {
   ImageRole,
   MapSource,
 } from '../../../../gen/nfv/common/v1/common_pb.js';
-import { DataTransport, type DriverService } from '../../../../gen/nfv/driver/v1/driver_pb.js';
+import {
+  DataTransport,
+  type DriverService,
+  type OpenSnapshotDataRequest,
+} from '../../../../gen/nfv/driver/v1/driver_pb.js';
 import type { SnapshotImage } from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { notFound } from '../../../../sdk/errors.ts';
 import type { Handlers } from '../../../../sdk/server.ts';
@@ -19,7 +23,7 @@ import { allocatedRuns, changedRuns, type Run } from '../snapshots/changed-map.t
 import { beginImport, importFile, importFolder, sealImport } from '../snapshots/import.ts';
 import { closeOpening, fileSize, recordOpening, serveLayer } from '../snapshots/openings.ts';
 import type { DriverContext } from '../state/context.ts';
-import type { LayerRecord, OpeningRecord, SnapshotRecord } from '../state/records.ts';
+import type { LayerRecord, SnapshotRecord } from '../state/records.ts';
 import { ownerOf, snapshotMessage } from './messages.ts';
 import { snapshotRecord, tidyLater } from './snapshots.ts';
 
@@ -41,9 +45,7 @@ type Location = MessageInitShape<typeof DataLocationSchema>;
 /** The calls that lead to bulk data; the bytes themselves never pass here. */
 export function dataHandlers(context: DriverContext): DataHandlers {
   return {
-    openSnapshotData: async ({ snapshotId, transport, imageNames }) => ({
-      locations: await openSnapshot(context, snapshotId, transport, imageNames),
-    }),
+    openSnapshotData: async (request) => ({ locations: await openSnapshot(context, request) }),
     openVolumeData: async ({ volumeId }) => ({ location: await openVolume(context, volumeId) }),
     closeData: async ({ token }) => {
       if (await closeOpening(context, token)) tidyLater(context);
@@ -117,9 +119,7 @@ function fileLocation(
 
 async function openSnapshot(
   context: DriverContext,
-  snapshotId: string,
-  transport: DataTransport,
-  imageNames: string[],
+  { snapshotId, transport, imageNames, token }: OpenSnapshotDataRequest,
 ): Promise<Location[]> {
   const nbd = transport === DataTransport.NBD;
   if (nbd && !context.hypervisor.nbdServer) {
@@ -129,14 +129,16 @@ async function openSnapshot(
   const { record, opening } = await context.locks.run(layersLock, async () => {
     const found = snapshotRecord(context, snapshotId);
     const topLayerIds = Object.values(found.layers);
-    return { record: found, opening: recordOpening(context, { snapshotId, topLayerIds }) };
+    if (token !== '') await closeOpening(context, token);
+    return { record: found, opening: recordOpening(context, { snapshotId, topLayerIds }, token) };
   });
   try {
     const names =
       imageNames.length > 0 ? imageNames : snapshotMessage(record).images.map(({ name }) => name);
     const locations: Location[] = [];
-    for (const name of names) {
-      const location = await locate(context, record, imageOf(record, name), opening, nbd);
+    for (const [index, name] of names.entries()) {
+      const served = nbd ? { token: opening.token, index } : undefined;
+      const location = await locate(context, record, imageOf(record, name), served);
       const expireTime = timestampFromMs(opening.expireTimeMs);
       locations.push({ ...location, token: opening.token, expireTime });
     }
@@ -151,8 +153,7 @@ async function locate(
   context: DriverContext,
   record: SnapshotRecord,
   image: SnapshotImage,
-  opening: OpeningRecord,
-  nbd: boolean,
+  served: { token: string; index: number } | undefined,
 ): Promise<Location> {
   const folder = context.folders.snapshot(record.snapshotId);
   if (image.role !== ImageRole.DISK) {
@@ -162,8 +163,9 @@ async function locate(
     return fileLocation({ ...image, sizeBytes }, path, ImageFormat.RAW);
   }
   const layer = context.layers.get(record.layers[image.name]!);
-  if (!nbd) return layerLocation(context, image, layer);
-  const served = await serveLayer(context, opening.token, image.name, layer);
+  if (!served) return layerLocation(context, image, layer);
+  const { token, index } = served;
+  const { socketPath, exportName } = await serveLayer(context, token, index, image.name, layer);
   return {
     name: image.name,
     role: image.role,
@@ -171,8 +173,8 @@ async function locate(
     location: {
       case: 'nbd',
       value: {
-        address: { case: 'socketPath', value: served.socketPath },
-        exportName: served.exportName,
+        address: { case: 'socketPath', value: socketPath },
+        exportName,
         metaContexts: ['base:allocation'],
         tls: false,
       },

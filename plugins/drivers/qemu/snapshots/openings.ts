@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { failedPrecondition } from '../../../../sdk/errors.ts';
 import { JsonLineSocket } from '../channels/json-lines.ts';
-import { killProcess, type ProcessIdentity, spawnDetached } from '../host/process.ts';
+import { commandLine, identify, killProcess, spawnDetached } from '../host/process.ts';
 import type { DriverContext } from '../state/context.ts';
+import { folderName } from '../state/folders.ts';
 import type { LayerRecord, OpeningRecord } from '../state/records.ts';
 
 /** An opening that nobody closes ends by itself: its reader is gone. */
@@ -17,16 +18,19 @@ const socketPathBytesMax = 107;
 /** A disk served over NBD. */
 export type Served = { socketPath: string; exportName: string };
 
-/** Records an opening: from now on its layers stay as they are. */
+/** How the sockets of an opening begin. */
+export const socketPrefix = (token: string): string => folderName(token).slice(0, 12);
+
+/** Records an opening, of the caller's token if it gave one: its layers stay as they are. */
 export function recordOpening(
   context: DriverContext,
-  opening: Omit<OpeningRecord, 'token' | 'expireTimeMs' | 'servers'>,
+  opening: Omit<OpeningRecord, 'token' | 'expireTimeMs'>,
+  token = '',
 ): OpeningRecord {
   const record: OpeningRecord = {
     ...opening,
-    token: randomUUID(),
+    token: token || randomUUID(),
     expireTimeMs: Date.now() + openingMs,
-    servers: [],
   };
   context.store.put('opening', record.token, record);
   return record;
@@ -34,22 +38,22 @@ export function recordOpening(
 
 /**
  * Serves a frozen layer, read-only, until the opening ends; the server also ends by itself when it
- * expires.
+ * expires. `index` tells the images of an opening apart.
  */
 export async function serveLayer(
   context: DriverContext,
   token: string,
+  index: number,
   name: string,
   layer: LayerRecord,
 ): Promise<Served> {
-  const opening = context.store.get('opening', token)!;
-  const socketPath = join(context.folders.nbd, `${token.slice(0, 8)}-${opening.servers.length}`);
+  const socketPath = join(context.folders.nbd, `${socketPrefix(token)}-${index}`);
   if (Buffer.byteLength(socketPath) > socketPathBytesMax) {
     const text = `${socketPath} is longer than ${socketPathBytesMax} bytes: use a shorter data folder`;
     throw failedPrecondition('PATH_TOO_LONG', text, { path: socketPath });
   }
   await rm(socketPath, { force: true });
-  const server = await spawnDetached(
+  await spawnDetached(
     'timeout',
     [
       ...['--signal=KILL', `${Math.ceil(openingMs / 1000)}s`, 'qemu-nbd', '--read-only'],
@@ -58,7 +62,6 @@ export async function serveLayer(
     ],
     { cwd: context.folders.nbd, logFile: join(context.folders.nbd, 'nbd.log') },
   );
-  context.store.put('opening', token, { ...opening, servers: [...opening.servers, server] });
   (await JsonLineSocket.connect(socketPath, socketDeadlineMs)).close();
   return { socketPath, exportName: name };
 }
@@ -67,9 +70,10 @@ export async function serveLayer(
 export async function closeOpening(context: DriverContext, token: string): Promise<boolean> {
   const opening = context.store.get('opening', token);
   if (!opening) return false;
-  for (const server of opening.servers) await endServer(server);
-  for (const index of opening.servers.keys()) {
-    await rm(join(context.folders.nbd, `${token.slice(0, 8)}-${index}`), { force: true });
+  const prefix = `${socketPrefix(token)}-`;
+  await endServers(join(context.folders.nbd, prefix));
+  for (const name of await readdir(context.folders.nbd)) {
+    if (name.startsWith(prefix)) await rm(join(context.folders.nbd, name), { force: true });
   }
   context.store.delete('opening', token);
   return true;
@@ -85,16 +89,19 @@ export async function closeExpired(context: DriverContext): Promise<boolean> {
 }
 
 /**
- * `timeout` leads a group of its own with the server in it: the group ends, or the server would be
- * left behind.
+ * Ends what serves below a prefix of socket paths: `timeout`, which leads, and `qemu-nbd`, which may
+ * have outlived it. Found by what they serve, because a process number alone is nobody's name.
  */
-async function endServer(server: ProcessIdentity): Promise<void> {
-  try {
-    process.kill(-server.pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+async function endServers(socketPrefix: string): Promise<void> {
+  const option = `--socket=${socketPrefix}`;
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    // First who it is, then what it does: a number that changes hands in between is not killed.
+    const server = identify(Number(name));
+    if (!server) continue;
+    const words = await commandLine(server.pid);
+    if (words.some((word) => word.startsWith(option))) await killProcess(server);
   }
-  await killProcess(server);
 }
 
 export const fileSize = async (path: string): Promise<number> => (await stat(path)).size;

@@ -28,8 +28,11 @@ import type { ComputeRecord, RunRecord, SnapshotRecord } from '../state/records.
 import { memoryImage, stateImage } from './capture.ts';
 import { loadDeviceState } from './device-state.ts';
 
-/** How long the old machine waits, paused, for the new one; then the watchdog lets it run on. */
-const swapHoldMs = 120_000;
+/**
+ * How long the old machine waits, paused, for the new one: a start of QEMU on a busy host, and its
+ * memory copied at 100 MiB a second. Then the watchdog lets it run on.
+ */
+const swapHoldMs = ({ memoryMib }: ComputeRecord): number => 30_000 + 10 * memoryMib;
 /** After the hold of a reverted machine ends, its file systems must be thawed within this time. */
 const thawGraceMs = 30_000;
 const thawDeadlineMs = 15_000;
@@ -208,8 +211,9 @@ async function revertWarm(
     await putBack(context, old);
     throw error;
   }
-  await failpoint('qemu.revert.committed');
+  // At once: the end of the old machine is not the end of the present one any more.
   context.attach(compute.computeId, machine);
+  await failpoint('qemu.revert.committed');
   await endOld(context, compute, old);
   await pointLinks(context.folders, compute.computeId, run.number, compute.interfaces);
   if (goal === 'RUNNING') await letRun(context, machine, compute.computeId, leases);
@@ -235,28 +239,36 @@ async function setAside(
     return { computeId };
   }
   const hold = await context.leases.find(computeId, 'hold');
-  if (hold) await context.leases.files.release(hold.leaseId);
   const freeze = await context.leases.find(computeId, 'freeze');
-  const running = hold?.resume || (await observe(context, computeId)).state === 'RUNNING';
+  const running = hold ? hold.resume : (await observe(context, computeId)).state === 'RUNNING';
+  // In force before the caller's hold ends: at no moment is the guest paused without a deadline.
   const lease = running
     ? await context.leases.take({
         kind: 'hold',
         computeId,
         runFolder: machine.folder,
         uuid: machine.uuid,
-        durationMs: swapHoldMs,
+        durationMs: swapHoldMs(compute),
         resume: true,
         thaw: false,
       })
     : undefined;
-  await machine.pause();
-  await failpoint('qemu.revert.paused');
-  return {
+  const old: SetAside = {
     computeId,
     machine,
     ...(lease ? { lease } : {}),
     ...(freeze ? { freezeLeaseId: freeze.leaseId } : {}),
   };
+  try {
+    await failpoint('qemu.revert.rehold');
+    if (hold) await context.leases.files.release(hold.leaseId);
+    await machine.pause();
+    await failpoint('qemu.revert.paused');
+    return old;
+  } catch (error) {
+    await putBack(context, old);
+    throw error;
+  }
 }
 
 async function putBack(context: DriverContext, old: SetAside): Promise<void> {
@@ -318,7 +330,7 @@ async function takeLeases(
   goal: Goal,
 ): Promise<LeaseFile[]> {
   if (goal === 'PAUSED') return [];
-  const durationMs = goal === 'HELD' ? request.holdMs : swapHoldMs;
+  const durationMs = goal === 'HELD' ? request.holdMs : swapHoldMs(compute);
   const common = { computeId: compute.computeId, runFolder: machine.folder, uuid: machine.uuid };
   const leases: LeaseFile[] = [];
   const hold = { kind: 'hold', resume: true, thaw: false, durationMs } as const;

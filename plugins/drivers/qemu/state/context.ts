@@ -169,9 +169,12 @@ export class DriverContext {
     const tail = log.trim().slice(-logTailCharacters);
     const failure = `QEMU ended by itself${tail ? `: ${tail}` : ''}`;
     const compute = this.store.get('compute', computeId);
-    if (!compute) return;
-    const { run: _, ...rest } = compute;
-    this.store.put('compute', computeId, { ...rest, failure });
+    // A revert may have put another machine in its place meanwhile.
+    if (compute?.run && this.folders.run(computeId, compute.run.number) === runFolder) {
+      const { run, ...rest } = compute;
+      this.store.put('compute', computeId, { ...rest, failure });
+      await this.leases.releaseAllOf(run.uuid);
+    }
     await discardRun(runFolder);
     this.changed(computeId);
   }

@@ -85,7 +85,6 @@ export type OpeningRecord = {
   volumeId?: string;
   topLayerIds: string[];
   expireTimeMs: number;
-  servers: ProcessIdentity[];
 };
 
 export type Records = {

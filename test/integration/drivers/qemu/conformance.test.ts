@@ -1,16 +1,15 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { openDriver } from '../../../../plugins/drivers/qemu/driver.ts';
-import { silentLogger } from '../../../../sdk/ports/logger.ts';
-import { inProcessTransport } from '../../../../sdk/transport/in-process.ts';
-import { runDriverConformance } from '../../../conformance/driver/run.ts';
+import { declareDriverConformance } from '../../../conformance/driver/declare.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { skipUnless } from '../../../support/require-tool.ts';
-import { bootDeadlineMs, buildGuestImage, dataFolder, tools } from './lab.ts';
+import { startDriverProcess } from '../../../support/wasmvm/driver-process.ts';
+import { bootDeadlineMs, buildGuestImage, processesOf, tools } from './lab.ts';
 
-/**
- * With the other files beside this one these cover the contract; each further check boots guests of
- * its own.
- */
-const concerns = ['identity §', 'errors §', 'volumes §', 'idempotency §', 'recovery §'];
+const program = fileURLToPath(new URL('../../../support/qemu/serve.ts', import.meta.url));
 const guest = {
   image: 'demo-guest',
   disks: [
@@ -19,37 +18,30 @@ const guest = {
   ],
 };
 
-for (const only of concerns) {
-  test.serial(`qemu keeps the contract of drivers: ${only}`, async (t) => {
-    if (!skipUnless(t, ...tools)) return;
+declareDriverConformance(
+  test,
+  'qemu',
+  async () => {
     buildGuestImage();
-    const folder = await dataFolder(t);
-    const open = () =>
-      openDriver({
-        instanceId: 'qemu',
-        dataFolder: folder,
-        config: undefined,
-        logger: silentLogger,
-      });
-    let driver = await open();
-    t.teardown(() => driver.close());
-    const results = await runDriverConformance(
-      {
-        transport: inProcessTransport(driver.service.handle),
-        guests: { gateway: guest, database: guest },
-        bootMs: bootDeadlineMs,
-        killAndReopen: async () => {
-          await driver.close();
-          driver = await open();
-          return inProcessTransport(driver.service.handle);
-        },
+    const folder = await mkdtemp(join(tmpdir(), 'micromano-qemu-'));
+    let driver = await startDriverProcess(folder, { program });
+    return {
+      transport: driver.channel,
+      guests: { gateway: guest, database: guest },
+      bootMs: bootDeadlineMs,
+      sharesGuest: true,
+      async killAndReopen() {
+        await driver.kill();
+        driver = await startDriverProcess(folder, { program });
+        return driver.channel;
       },
-      { only },
-    );
-    t.true(results.length > 0);
-    for (const { title, outcome, reason } of results) {
-      if (outcome === 'skipped') t.log(`skipped: ${title}: ${reason}`);
-      t.not(outcome, 'failed', `${title}: ${reason}`);
-    }
-  });
-}
+      async close() {
+        await driver.stop();
+        for (const pid of await processesOf(folder)) process.kill(pid, 'SIGKILL');
+        await eventually('all ends', async () => (await processesOf(folder)).length === 0);
+        await rm(folder, { recursive: true, force: true });
+      },
+    };
+  },
+  { isReady: (t) => skipUnless(t, ...tools), skipped: [] },
+);

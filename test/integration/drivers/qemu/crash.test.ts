@@ -1,8 +1,5 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { StateAfterRevert } from '../../../../gen/nfv/driver/v1/driver_pb.js';
 import { ComputeState } from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
@@ -11,12 +8,12 @@ import { Code } from '../../../../sdk/errors.ts';
 import { configureFailpoints } from '../../../../sdk/failpoint.ts';
 import { skipUnless } from '../../../support/require-tool.ts';
 import { throwsRpc } from '../../../support/throws-rpc.ts';
+import { assertWhole, machinesIn, runDriver, snapshotRequest } from './doomed-driver.ts';
 import {
   buildGuestImage,
   counting,
   type Driver,
   dataFolder,
-  disksOf,
   inGuest,
   processesIn,
   roles,
@@ -27,61 +24,6 @@ import {
   until,
   vnf,
 } from './lab.ts';
-
-const program = fileURLToPath(new URL('./driver-process.ts', import.meta.url));
-const snapshotRequest = (snapshotId: string) => ({
-  computeId: 'gateway',
-  snapshotId,
-  memory: true,
-  volumeIds: disksOf('gateway'),
-});
-
-/** A driver that makes calls and dies where `failpoints` says; resolves when it is dead or done. */
-async function runDriver(
-  t: ExecutionContext,
-  folder: string,
-  calls: unknown[],
-  failpoints: string,
-): Promise<{ child: ChildProcess; output: string; killed: boolean }> {
-  const child = spawn(process.execPath, [program, folder, JSON.stringify(calls)], {
-    env: { ...process.env, NFV_FAILPOINTS: failpoints },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  const exited = once(child, 'exit');
-  let output = '';
-  const done = new Promise<void>((resolve) => {
-    child.stdout!.on('data', (data) => {
-      output += data;
-      if (output.includes('done\n')) resolve();
-    });
-  });
-  const killed = await Promise.race([exited.then(() => true), done.then(() => false)]);
-  return { child, output, killed };
-}
-
-/** The machines that belong to a data folder. */
-async function machinesIn(folder: string): Promise<number> {
-  return (await processesIn(join(folder, 'machines'))).length;
-}
-
-/** Nothing half-made is left, and both guests run and write to their disks. */
-async function assertWhole(t: ExecutionContext, driver: Driver, folder: string): Promise<void> {
-  const { computes } = await driver.client.listComputes({});
-  t.deepEqual(
-    computes.map(({ state }) => state),
-    [ComputeState.RUNNING, ComputeState.RUNNING],
-  );
-  t.is(await machinesIn(folder), 2, 'one process for each machine');
-  for (const role of roles) {
-    t.is(await inGuest(driver, role, 'echo alive > /data/alive; sync; cat /data/alive'), 'alive');
-  }
-  const { snapshots } = await driver.client.listInstanceSnapshots({});
-  const files = await readdir(join(folder, 'snapshots'));
-  t.is(files.length, snapshots.length, `snapshots: ${files}`);
-  const leases = (await readdir(join(folder, 'leases'))).filter((name) => name.endsWith('.json'));
-  t.deepEqual(leases, [], 'no lease is in force');
-}
 
 test.serial('Whatever kills the driver, the guests run on and nothing is half-made', async (t) => {
   if (!skipUnless(t, ...tools)) return;

@@ -13,7 +13,7 @@ import { type Client, createClient } from '../../../../sdk/client.ts';
 import { createLogger } from '../../../../sdk/ports/logger.ts';
 import { inProcessTransport } from '../../../../sdk/transport/in-process.ts';
 
-export const bootDeadlineMs = 40_000;
+export const bootDeadlineMs = 120_000;
 const project = fileURLToPath(new URL('../../../../', import.meta.url));
 export const mebibyte = 1024 * 1024;
 
@@ -55,7 +55,7 @@ export async function dataFolder(t: ExecutionContext): Promise<string> {
   return folder;
 }
 
-/** The processes whose working folder is inside a folder: machines, watchdogs, NBD servers. */
+/** The processes whose working folder is inside a folder: machines and watchdogs. */
 export async function processesIn(folder: string): Promise<number[]> {
   const found: number[] = [];
   for (const name of await readdir('/proc')) {
@@ -65,6 +65,17 @@ export async function processesIn(folder: string): Promise<number[]> {
     if (cwd.startsWith(folder) && !stat.includes(') Z ')) found.push(Number(name));
   }
   return found;
+}
+
+/** The processes that work in a folder or are given a path in it: also NBD servers. */
+export async function processesOf(folder: string, program = ''): Promise<number[]> {
+  const found = new Set(program === '' ? await processesIn(folder) : []);
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const command = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
+    if (command.includes(folder) && command.startsWith(program)) found.add(Number(name));
+  }
+  return [...found];
 }
 
 /** Waits until something holds; an Error names what did not. */
@@ -151,7 +162,7 @@ export async function startPair(driver: Driver): Promise<void> {
 
 /** Waits until a component has counted so far. */
 export const counting = (driver: Driver, role: string, beyond: number): Promise<VnfStatus> =>
-  until(`${role} to count beyond ${beyond}`, 20_000, async () => {
+  until(`${role} to count beyond ${beyond}`, 40_000, async () => {
     const status = await vnf(driver, role);
     return status.counter > beyond && status;
   });

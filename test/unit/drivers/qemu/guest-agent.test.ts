@@ -65,7 +65,7 @@ test('GuestAgent: an agent that answers only the synchronisation is silent too',
     execute === 'guest-sync-delimited' ? latin(sync(args?.id)) : undefined,
   );
   const error = await t.throwsAsync(
-    withGuestAgent(path, 150, (open) => open.thaw()),
+    withGuestAgent(path, 1500, (open) => open.thaw()),
     { instanceOf: ChannelError },
   );
   t.is(error.failure, 'DEADLINE');
