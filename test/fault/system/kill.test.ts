@@ -1,6 +1,10 @@
 import test from 'ava';
+import {
+  type LifecycleOperationOccurrence,
+  OperationState,
+} from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { findPoints, killAtEach, type Point } from '../../support/system/kill-chain.ts';
-import { makeBase } from '../../support/system/procedures.ts';
+import { makeBase, procedures } from '../../support/system/procedures.ts';
 import { SystemRig } from '../../support/system/system-rig.ts';
 
 /** Sites that are killed and started in turns, side by side. */
@@ -28,7 +32,31 @@ for (let chain = 0; chain < chains; chain++) {
       .filter((_, index) => index % chains === chain)
       .filter((point, index) => isThorough || !isBegin(point) || index % 2 === 0);
     t.log(`${mine.length} of ${points.length} points`);
-    t.true(mine.length > 40, 'the points of the procedures were found');
     t.deepEqual(await killAtEach(rig, base, mine), []);
   });
 }
+
+/** Steps late in a procedure: when one fails, everything before it is undone. */
+const lastWords = {
+  'create-vnf-snapshot': 'save',
+  'create-vnf-snapshot-package': 'compose.done',
+  'revert-to-vnf-snapshot': 'revert database-0.done',
+};
+
+test('system: kill -9 inside an undo ends with everything undone', async (t) => {
+  t.timeout(runMsMax);
+  const rig = await SystemRig.open(t, 'wasmvm');
+  const base = await makeBase(rig);
+  const points = Object.entries(lastWords).flatMap(([name, step]) => {
+    const procedure = procedures.find((known) => known.name === name)!;
+    const failing = `vnfm.${name}.${step}`;
+    return [2, 3].flatMap((hit) =>
+      ['operations.undo-begun', 'operations.undo-done'].map(
+        (failpoint): Point => ({ procedure, failpoint, hit, failing }),
+      ),
+    );
+  });
+  const undone = async (_point: Point, { operationState }: LifecycleOperationOccurrence) =>
+    operationState === OperationState.ROLLED_BACK ? [] : [`ended as ${operationState}`];
+  t.deepEqual(await killAtEach(rig, base, points, { ended: undone }), []);
+});

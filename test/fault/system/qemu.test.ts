@@ -1,76 +1,33 @@
-import { readFile } from 'node:fs/promises';
-import { durationFromMs } from '@bufbuild/protobuf/wkt';
+import { spawn } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { askComponent } from '../../../app/demo/vnf-channel.ts';
+import { DataTransport } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import {
   type LifecycleOperationOccurrence,
   OperationState,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
-import { buildGuestImage, processesIn, tools } from '../../integration/drivers/qemu/lab.ts';
+import { VnfcSnapshotPackageService } from '../../../gen/nfv/vnfc_snapshot_package/v1/vnfc_snapshot_package_pb.js';
+import { tools } from '../../integration/drivers/qemu/lab.ts';
 import { eventually } from '../../support/eventually.ts';
 import { skipUnless } from '../../support/require-tool.ts';
 import { problems } from '../../support/system/checker.ts';
-import { SystemRig } from '../../support/system/system-rig.ts';
+import type { Expected } from '../../support/system/procedures.ts';
+import { guestProcesses } from '../../support/system/qemu-leftovers.ts';
+import {
+  channelsOf,
+  freezeMarginMs,
+  machines,
+  runningVnf,
+  slackMs,
+  untilAllCount,
+} from '../../support/system/qemu-rig.ts';
+import type { SystemRig } from '../../support/system/system-rig.ts';
 
-const runMsMax = 280_000;
-/** The hold of the VNF; its freeze may last 30 s longer. */
+const runMsMax = 600_000;
 const holdMs = 5_000;
-const freezeMarginMs = 30_000;
-/** What a busy machine may add. */
-const slackMs = 30_000;
-const bootMsMax = 90_000;
-
-/** The machines of a site: process ids of QEMU by the guest's name. */
-async function machines(rig: SystemRig): Promise<Record<string, number>> {
-  const found: Record<string, number> = {};
-  for (const pid of await processesIn(rig.folder)) {
-    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    const name = /^[^\0]*qemu-system[^\0]*\0-name\0([^,\0]+)/.exec(command)?.[1];
-    if (name) found[name] = pid;
-  }
-  return found;
-}
-
-/** A site with the demo VNF on real guests, under traffic. */
-async function runningVnf(t: ExecutionContext): Promise<SystemRig> {
-  buildGuestImage();
-  const rig = await SystemRig.open(t, 'qemu');
-  t.teardown(async () => {
-    await rig.kill();
-    for (const pid of await processesIn(rig.folder)) process.kill(pid, 'SIGKILL');
-    const gone = async () => (await processesIn(rig.folder)).length === 0;
-    await eventually('the machines end', gone);
-  });
-  await rig.instantiate((vnfd) => {
-    vnfd.snapshotDescriptor!.holdDeadline = durationFromMs(holdMs);
-  });
-  const traffic = async () =>
-    Object.values(await rig.agent.states()).every((state) => state.counter > 3);
-  await eventually('the guests speak to each other', traffic, bootMsMax);
-  return rig;
-}
-
-/** The channels of the guests, which outlive the site. */
-async function channelsOf(rig: SystemRig): Promise<string[]> {
-  const { instantiatedVnfInfo } = await rig.vnf();
-  return instantiatedVnfInfo!.vnfcResourceInfo.map((vnfc) => vnfc.vnfChannel);
-}
-
-/** Waits until every guest has counted further: it runs, and may write to its disks. */
-async function untilAllCount(channels: string[], withinMs: number): Promise<void> {
-  const endMs = performance.now() + withinMs;
-  const ask = (path: string) => askComponent(path, 'status', AbortSignal.timeout(withinMs));
-  const counters = new Map<string, number>();
-  for (const path of channels) counters.set(path, (await ask(path)).counter);
-  for (const [path, counter] of counters) {
-    const leftMs = Math.max(1, endMs - performance.now());
-    await eventually(
-      'all guests count on',
-      async () => (await ask(path)).counter > counter + 1,
-      leftMs,
-    );
-  }
-}
+/** Where the snapshot has to come through on a busy machine. */
+const longHoldMs = 30_000;
 
 const stateOf = ({ operationState }: LifecycleOperationOccurrence) =>
   OperationState[operationState];
@@ -80,7 +37,7 @@ test.serial(
   async (t) => {
     if (!skipUnless(t, ...tools)) return;
     t.timeout(runMsMax);
-    const rig = await runningVnf(t);
+    const rig = await runningVnf(t, holdMs);
     const before = await machines(rig);
     t.is(Object.keys(before).length, 2);
     const channels = await channelsOf(rig);
@@ -117,7 +74,7 @@ test.serial(
   async (t) => {
     if (!skipUnless(t, ...tools)) return;
     t.timeout(runMsMax);
-    const rig = await runningVnf(t);
+    const rig = await runningVnf(t, longHoldMs);
     const before = await machines(rig);
     const { vnfSnapshotInfoId, lifecycleOperationOccurrenceId } = await rig.createSnapshot();
     await rig.completed(lifecycleOperationOccurrenceId);
@@ -137,5 +94,57 @@ test.serial(
       t.deepEqual(await problems(rig, expected), [], point);
       t.deepEqual(await machines(rig), before, 'the guests live on');
     }
+    await packOverNbd(t, rig, vnfSnapshotInfoId);
+    // What the kills left open would refuse it.
+    await rig.deleteSnapshot(vnfSnapshotInfoId);
+    const expected = { snapshots: [], packages, archives: [] };
+    t.deepEqual(await problems(rig, expected), []);
+    await plantedLeftovers(t, rig, expected);
+    const { others } = await guestProcesses(rig);
+    const watchdogEnds = async () => (await guestProcesses(rig)).others.length === 0;
+    await eventually('the watchdog ends when nothing is held', watchdogEnds, slackMs);
+    t.true(others.length <= 1);
   },
 );
+
+/** Killed while the repository reads over NBD: the servers end with the next start. */
+async function packOverNbd(t: ExecutionContext, rig: SystemRig, snapshot: string): Promise<void> {
+  const { vnfSnapshotInfos } = await rig.lab.lcm.queryVnfSnapshotInfo({ allFields: true });
+  const parts = vnfSnapshotInfos.find(({ id }) => id === snapshot)!.vnfSnapshot!.vnfcSnapshots;
+  const { snapshotId } = parts[0]!.instanceSnapshot!;
+  await rig.kill();
+  await rig.start('vim.package.opened=1*kill');
+  const request = {
+    vnfcSnapshotPackageId: 'over-nbd',
+    snapshotId,
+    transport: DataTransport.NBD,
+    call: { operationId: 'test', stepId: 'nbd' },
+  };
+  const client = rig.site.client(VnfcSnapshotPackageService, 'vnfm');
+  const packing = client.createVnfcSnapshotPackage(request, { target: 'vim' });
+  const torn = t.throwsAsync(async () => {
+    for await (const _ of packing);
+  });
+  await rig.died();
+  await torn;
+  const servers = async () =>
+    (await guestProcesses(rig)).others.filter(([, command]) => command.includes('qemu-nbd'));
+  t.true((await servers()).length > 0, 'the servers outlive the site');
+  await rig.start();
+  t.deepEqual(await servers(), [], 'and end with the next start');
+}
+
+/** The judge of leftovers is not blind. */
+async function plantedLeftovers(t: ExecutionContext, rig: SystemRig, expected: Expected) {
+  const folder = join(rig.folder, 'plugins/qemu');
+  const orphan = spawn('sleep', ['600'], { cwd: folder, stdio: 'ignore' });
+  await writeFile(join(folder, 'layers/0123456789abcdef.qcow2'), '');
+  await mkdir(join(folder, 'snapshots/00000000000000000000'));
+  await mkdir(join(folder, 'machines/00000000000000000000'));
+  const found = (await problems(rig, expected)).join('\n');
+  t.regex(found, /process \d+: sleep/);
+  t.regex(found, /layers: 0123456789abcdef.qcow2 should not/);
+  t.regex(found, /folders of snapshots: 0{20} should not/);
+  t.regex(found, /folders of machines: 0{20} should not/);
+  orphan.kill('SIGKILL');
+}

@@ -1,8 +1,11 @@
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { codeBlock, projectFolder } from '../../support/clients/documents.ts';
+import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { codeBlock, page, projectFolder } from '../../support/clients/documents.ts';
 import { commandMsMax, run } from '../../support/clients/served.ts';
+import { problems } from '../../support/system/checker.ts';
+import { SystemRig } from '../../support/system/system-rig.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 /** Runs commands of README.md as they stand, but in a folder of the test, and after them some questions. */
@@ -10,7 +13,6 @@ async function type(t: ExecutionContext, folder: string, commands: string, quest
   for (const name of ['mano', 'app']) {
     await symlink(join(projectFolder, name), join(folder, name));
   }
-  await mkdir(join(folder, 'backup'));
   const script = [
     'set -eu',
     `cd '${folder}'`,
@@ -66,7 +68,8 @@ test.serial(
     const questions =
       'cmp disk.raw restore/disk.raw && ./mano diff monday wednesday --store backup/store --json';
     const output = await type(t, folder, days.join('\n'), questions);
-    t.regex(output, /^3 packages, .*: whole$/m);
+    t.regex(output, /^4 packages, .*: whole$/m);
+    t.regex(output, /^0 damaged; .* nothing is left$/m);
     const { images } = JSON.parse(output.trimEnd().split('\n').at(-1)!);
     t.deepEqual(images[0].ranges, [
       { start: 3 * blockSize, length: blockSize },
@@ -80,3 +83,31 @@ const blockSize = 65536;
 function change(block: number): string {
   return `printf new! | dd of=disk.raw bs=${blockSize} seek=${block} conv=notrunc status=none`;
 }
+
+test.serial(
+  'the granting policy of README.md refuses a revert, and the VNF stays as it is',
+  async (t) => {
+    t.timeout(commandMsMax);
+    const [, line] = /^ {2}`(\{"version": 1, "nfvo".*\})`$/m.exec(page('README.md')) ?? [];
+    const rig = await SystemRig.open(t, 'wasmvm', JSON.parse(String(line)));
+    await rig.instantiate();
+    const taken = await rig.createSnapshot();
+    await rig.completed(taken.lifecycleOperationOccurrenceId);
+    const { lifecycleOperationOccurrenceId: id } = await rig.revert(taken.vnfSnapshotInfoId);
+    const { operationState, error } = await rig.ended(id);
+    t.is(operationState, OperationState.ROLLED_BACK);
+    t.is(error?.reason, 'GRANT_REFUSED');
+    t.regex(error?.detail ?? '', /change freeze/);
+    const expected = { snapshots: [taken.vnfSnapshotInfoId], packages: [], archives: [] };
+    t.deepEqual(await problems(rig, expected), []);
+  },
+);
+
+test.serial('the way of README.md to look around lists the services', async (t) => {
+  t.timeout(commandMsMax);
+  const [, line] = /^`(node_modules\/\.bin\/buf curl .*)`\.$/m.exec(page('README.md')) ?? [];
+  const rig = await SystemRig.open(t, 'wasmvm');
+  const ended = await run('sh', ['-c', String(line).replaceAll('DIR', rig.folder)]);
+  t.is(ended.code, 0, ended.stderr);
+  t.regex(ended.stdout, /^nfv\.vnf_lcm\.v1\.VnfLcmService/m);
+});

@@ -3,7 +3,8 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { promisify } from 'node:util';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
+import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { VnfLcmService } from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
 import { createClient } from '../../../sdk/client.ts';
 import { Code } from '../../../sdk/errors.ts';
@@ -22,7 +23,7 @@ const run = promisify(execFile);
 const driver = 'wasmvm';
 const runMsMax = 180_000;
 const mebibyte = 1024 * 1024;
-const drainMsMax = 20_000;
+const drainMsMax = 25_000;
 
 test('system: without space a package fails cleanly, and goes in when there is room', async (t) => {
   t.timeout(runMsMax);
@@ -76,6 +77,44 @@ test('system: SIGTERM drains, and the next start takes the operation up where it
   expected.packages.push(packed.vnfSnapshotPkgId);
   t.deepEqual(await problems(rig, expected), []);
 });
+
+test('system: SIGTERM while components are held lets a short hold end, and the snapshot completes', async (t) => {
+  t.timeout(runMsMax);
+  const { rig, snapshot, ended } = await stopInHold(t, 2_000);
+  t.is(ended.operationState, OperationState.COMPLETED, ended.error?.detail);
+  t.notRegex(ended.warnings.join('; '), /freeze|let go/);
+  const expected = { snapshots: [snapshot], packages: [], archives: [] };
+  t.deepEqual(await problems(rig, expected), []);
+});
+
+test('system: SIGTERM while components are held for long lets them go and undoes the snapshot', async (t) => {
+  t.timeout(runMsMax);
+  const { rig, ended } = await stopInHold(t, 12_000);
+  t.is(ended.operationState, OperationState.ROLLED_BACK);
+  t.is(ended.error?.reason, 'INTERRUPTED');
+  t.notRegex(ended.warnings.join('; '), /at its deadline/);
+  t.deepEqual(await problems(rig, { snapshots: [], packages: [], archives: [] }), []);
+});
+
+/** Stops and starts the server while a snapshot is captured, which takes that long. */
+async function stopInHold(t: ExecutionContext, captureMs: number) {
+  const rig = await SystemRig.open(t, driver);
+  await rig.instantiate();
+  await rig.kill();
+  const point = 'vnfm.create-vnf-snapshot.capture gateway-0';
+  await rig.start(`${point}=sleep(${captureMs})`);
+  const taken = await rig.createSnapshot();
+  await eventually('the components are held', async () => (await rig.hits()).includes(point));
+  const startMs = performance.now();
+  await rig.stop();
+  const tookMs = performance.now() - startMs;
+  t.true(tookMs < drainMsMax, `draining took ${tookMs} ms`);
+  const log = await readFile(join(rig.folder, 'serve.log'), 'utf8');
+  t.notRegex(log, /hold not let go/);
+  await rig.start();
+  const ended = await rig.ended(taken.lifecycleOperationOccurrenceId);
+  return { rig, snapshot: taken.vnfSnapshotInfoId, ended };
+}
 
 test('system: a second server over one data folder is refused, and the first goes on', async (t) => {
   t.timeout(runMsMax);

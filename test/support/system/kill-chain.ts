@@ -1,5 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import {
+  type LifecycleOperationOccurrence,
+  OperationState,
+  type OperationStep,
+} from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { RpcError } from '../../../sdk/errors.ts';
 import { listed, problems } from './checker.ts';
 import {
@@ -13,7 +17,25 @@ import {
 import type { SystemRig } from './system-rig.ts';
 
 /** Where a process dies: at the n-th hit of a failpoint in a procedure. */
-export type Point = { procedure: ProcedureUnderTest; failpoint: string; hit: number };
+export type Point = {
+  procedure: ProcedureUnderTest;
+  failpoint: string;
+  hit: number;
+  /** A failpoint that fails first, so that the procedure is undone. */
+  failing?: string;
+};
+
+/** What a test looks at around each kill, beside the judge of the whole system. */
+export type Witness = {
+  /** Before the operation begins in which the site dies. */
+  before?(point: Point): Promise<void>;
+  /** The site is dead. Returns what is wrong, in words. */
+  dead?(point: Point): Promise<string[]>;
+  /** How the operation is followed to its end; default: it must end by itself. */
+  end?(id: string): Promise<LifecycleOperationOccurrence>;
+  /** The operation has ended, and the system is judged. Returns what is wrong, in words. */
+  ended?(point: Point, occurrence: LifecycleOperationOccurrence): Promise<string[]>;
+};
 
 /** After so many kills the main job is done once from end to end. */
 const wholeJobEvery = 12;
@@ -24,17 +46,23 @@ const hitsMax = 3;
  */
 const unspecific = /^(operations|records)\./;
 
-const settingOf = ({ failpoint, hit }: Point) => `${failpoint}=${hit - 1}*off->1*kill`;
-const nameOf = (point: Point) =>
-  `kill -9 in ${point.procedure.name} at ${point.failpoint}, hit ${point.hit}`;
+const settingOf = ({ failpoint, hit, failing }: Point) =>
+  `${failpoint}=${hit - 1}*off->1*kill${failing ? `;${failing}=error(planted)` : ''}`;
+const nameOf = ({ procedure, failpoint, hit, failing }: Point) =>
+  `kill -9 in ${procedure.name} at ${failpoint}, hit ${hit}${failing ? ` after ${failing}` : ''}`;
 
 /** Runs each procedure once and takes down where it can die. */
-export async function findPoints(rig: SystemRig, base: Base): Promise<Point[]> {
+export async function findPoints(
+  rig: SystemRig,
+  base: Base,
+  wanted: readonly ProcedureUnderTest[] = procedures,
+): Promise<Point[]> {
   const lists: Point[][] = [];
-  for (const procedure of procedures) {
+  for (const procedure of wanted) {
     const before = (await rig.hits()).length;
     const { lifecycleOperationOccurrenceId: id } = await procedure.begin(rig, base, randomUUID());
-    await rig.completed(id);
+    const { operationState, steps } = await rig.ended(id);
+    if (operationState !== OperationState.COMPLETED) throw new Error(`${procedure.name} failed`);
     const counts = new Map<string, number>();
     const points: Point[] = [];
     for (const failpoint of (await rig.hits()).slice(before)) {
@@ -42,10 +70,25 @@ export async function findPoints(rig: SystemRig, base: Base): Promise<Point[]> {
       counts.set(failpoint, hit);
       if (!unspecific.test(failpoint) && hit <= hitsMax) points.push({ procedure, failpoint, hit });
     }
+    requireEachStep(procedure.name, steps, points);
     lists.push(points);
     await tidy(rig, base);
   }
   return interleave(lists);
+}
+
+/** A step at whose begin and end nobody could be killed would be one that no test looks at. */
+function requireEachStep(
+  procedure: string,
+  steps: readonly OperationStep[],
+  points: readonly Point[],
+): void {
+  const known = new Set(points.map(({ failpoint }) => failpoint));
+  const missing = steps
+    .flatMap(({ name }) => [`vnfm.${procedure}.${name}`, `vnfm.${procedure}.${name}.done`])
+    .filter((name) => !known.has(name));
+  if (steps.length > 0 && missing.length === 0) return;
+  throw new Error(`${procedure} has ${steps.length} steps; without a point: ${missing.join(', ')}`);
 }
 
 /**
@@ -88,14 +131,16 @@ async function judge(
   point: Point,
   requestId: string,
   known: string | undefined,
+  witness: Witness,
 ): Promise<string[]> {
   const { procedure } = point;
   const { lifecycleOperationOccurrenceId: id } = await procedure.begin(rig, base, requestId);
-  const occurrence = await rig.ended(id);
+  const occurrence = await (witness.end?.(id) ?? rig.ended(id));
   const completed = occurrence.operationState === OperationState.COMPLETED;
   const present = completed ? afterwards(base, procedure.added(base, occurrence)) : atFirst(base);
   if (completed) await procedure.use?.run(rig, occurrence);
   const found = await problems(rig, present);
+  found.push(...((await witness.ended?.(point, occurrence)) ?? []));
   await tidy(rig, base);
   if (known !== undefined && known !== id) found.push('the operation was forgotten');
   const how = `${OperationState[occurrence.operationState]} ${occurrence.error?.detail ?? ''}`;
@@ -133,11 +178,15 @@ export async function killAt(
   base: Base,
   point: Point,
   next?: Point,
+  witness: Witness = {},
 ): Promise<string[]> {
   const requestId = randomUUID();
+  await witness.before?.(point);
   const known = await beginAndDie(rig, base, point, requestId);
+  const found = (await witness.dead?.(point)) ?? [];
   await rig.start(next ? settingOf(next) : '');
-  return judge(rig, base, point, requestId, known);
+  found.push(...(await judge(rig, base, point, requestId, known, witness)));
+  return found;
 }
 
 /** Starts the site anew so that it will die at a point. */
@@ -155,6 +204,7 @@ export async function killAtEach(
   rig: SystemRig,
   base: Base,
   points: readonly Point[],
+  witness: Witness = {},
 ): Promise<string[]> {
   let armed: Point | undefined;
   for (const [index, point] of points.entries()) {
@@ -162,7 +212,7 @@ export async function killAtEach(
     const wholeJobNow = index % wholeJobEvery === wholeJobEvery - 1;
     const next = points[index + 1];
     armed = !wholeJobNow && canArm(point, next) ? next : undefined;
-    const found = await killAt(rig, base, point, armed);
+    const found = await killAt(rig, base, point, armed, witness);
     if (found.length > 0) return found;
     if (wholeJobNow) await wholeJob(rig, base);
   }

@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { DriverService } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import { RepositoryService } from '../../../gen/nfv/repository/v1/repository_pb.js';
 import { eventually } from '../eventually.ts';
+import { strayFiles, strayProcesses } from './qemu-leftovers.ts';
 import type { SystemRig } from './system-rig.ts';
 
 /** Work that goes on in the background may still remove what it used. */
-const tidyMsMax = 5_000;
+const tidyMsMax = 15_000;
 
 /** Every file that a site at rest may have, by its path in the data folder. */
 const known: readonly RegExp[] = [
@@ -17,13 +18,15 @@ const known: readonly RegExp[] = [
   /^plugins\/wasmvm\/state\.db(-wal|-shm|\.lock|\.lock-journal)?$/,
   /^plugins\/qemu\/state\.sqlite(-wal|-shm)?$/,
   /^plugins\/qemu\/images\/[0-9a-f]{64}$/,
-  /^plugins\/qemu\/layers\/[0-9a-f]{16}\.qcow2$/,
+  /^plugins\/qemu\/layers\/[0-9a-f]{16}\.(qcow2|raw)$/,
   /^plugins\/qemu\/leases\/watchdog\.(sock|log)$/,
   // The last leases that the watchdog ended, so that a late release learns of it.
   /^plugins\/qemu\/leases\/[0-9a-f-]{36}\.fired$/,
+  /^plugins\/qemu\/nbd\/nbd\.log$/,
   /^plugins\/qemu\/links\/[0-9a-f]{20}\/port-\d+\.sock$/,
   /^plugins\/qemu\/machines\/[0-9a-f]{20}\/run-\d+\/([a-z0-9]+\.sock|memory\.img|qemu\.(log|pid))$/,
-  /^plugins\/qemu\/snapshots\/[0-9a-f]{20}\/(memory\.img|device-state\.bin)$/,
+  // The disks of an import keep the names that they came in under.
+  /^plugins\/qemu\/snapshots\/[0-9a-f]{20}\/(memory\.img|device-state\.bin|disk-[^/]+\.raw)$/,
   /^plugins\/repository\/store\/repository\.(config|reserve)$/,
   /^plugins\/repository\/store\/packages\/[^/]+\.manifest$/,
   /^plugins\/repository\/store\/(segments\/[0-9a-f]{64}\.segment|indexes\/[0-9a-f]{64}\.index)$/,
@@ -57,7 +60,7 @@ async function files(rig: SystemRig): Promise<string[]> {
 
 /** Volumes and snapshots on the disk that the driver does not have. */
 async function ownerless(rig: SystemRig, paths: string[]): Promise<string[]> {
-  if (rig.driver !== 'wasmvm') return [];
+  if (rig.driver === 'qemu') return strayFiles(rig);
   const driver = rig.site.client(DriverService, 'vim');
   const { volumes } = await driver.listVolumes({}, { target: rig.driver });
   const { snapshots } = await driver.listInstanceSnapshots({}, { target: rig.driver });
@@ -84,9 +87,10 @@ async function stagingFolders({ folder }: SystemRig): Promise<string[]> {
   return found;
 }
 
-/** Processes that mention the folder; guests of QEMU are judged by their owner. */
-async function orphans({ folder, site, driver }: SystemRig): Promise<string[]> {
-  if (driver !== 'wasmvm') return [];
+/** Processes that mention the folder. */
+async function orphans(rig: SystemRig): Promise<string[]> {
+  if (rig.driver === 'qemu') return strayProcesses(rig);
+  const { folder, site } = rig;
   const found: string[] = [];
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name) || Number(name) === site.pid) continue;

@@ -10,6 +10,7 @@ export type Base = {
   package: string;
   /** The package that is only in the archive "other". */
   otherPackage: string;
+  archives: string[];
 };
 
 /** What is there after an operation: no more and no less. */
@@ -89,7 +90,7 @@ async function readAgain(rig: SystemRig): Promise<void> {
 
 /** Makes what every procedure starts from. */
 export async function makeBase(rig: SystemRig): Promise<Base> {
-  await rig.instantiate();
+  if (rig.vnfId === '') await rig.instantiate();
   const taken = await rig.createSnapshot();
   await rig.completed(taken.lifecycleOperationOccurrenceId);
   const snapshot = taken.vnfSnapshotInfoId;
@@ -104,12 +105,13 @@ export async function makeBase(rig: SystemRig): Promise<Base> {
     snapshot,
     package: packed.vnfSnapshotPkgId,
     otherPackage: other.vnfSnapshotPkgId,
+    archives: ['other.zip'],
   };
 }
 
 /** The whole of what is there before an operation. */
 export function atFirst(base: Base): Expected {
-  return { snapshots: [base.snapshot], packages: [base.package], archives: ['other.zip'] };
+  return { snapshots: [base.snapshot], packages: [base.package], archives: base.archives };
 }
 
 /** What is there when an operation has completed. */

@@ -77,6 +77,11 @@ export class SystemRig {
     return this.vnfInstanceId;
   }
 
+  /** The process of the present site, while there is one. */
+  get pid(): number | undefined {
+    return this.running?.site.pid;
+  }
+
   archive(name: string): string {
     return join(this.archives, `${name}.zip`);
   }
@@ -149,6 +154,18 @@ export class SystemRig {
     for await (const { occurrence } of events) last = occurrence;
     if (!last) throw new Error(`operation ${id} cannot be watched`);
     return last;
+  }
+
+  /**
+   * The same; one that waits for a person is rolled back once more, as a person would: on a busy
+   * machine a driver may not answer in time, and then FAILED_TEMP is what has to come.
+   */
+  async rolledBackOrDone(id: string): Promise<LifecycleOperationOccurrence> {
+    const occurrence = await this.ended(id);
+    if (occurrence.operationState !== OperationState.FAILED_TEMP) return occurrence;
+    const operations = this.site.client(OperationOccurrenceService, 'em');
+    await operations.rollbackLifecycleOperation({ lifecycleOperationOccurrenceId: id });
+    return await this.ended(id);
   }
 
   /** Follows an operation that has to complete. */
