@@ -3,15 +3,10 @@ import { reportError } from './action.ts';
 import { benchCommand } from './commands/bench.ts';
 import { demoCommand } from './commands/demo.ts';
 import { forgetCommand } from './commands/forget.ts';
-import { operationCommand } from './commands/operation.ts';
-import { packageCommand } from './commands/package.ts';
-import { pluginCommand } from './commands/plugin.ts';
 import { serveCommand } from './commands/serve.ts';
 import { serveDiskCommand } from './commands/serve-disk.ts';
 import { setupCommand } from './commands/setup.ts';
-import { snapshotCommand } from './commands/snapshot.ts';
 import { storeCommands } from './commands/store/store.ts';
-import { vnfCommand } from './commands/vnf.ts';
 import { exitCode } from './exit-codes.ts';
 import { printJson } from './output.ts';
 
@@ -20,7 +15,24 @@ Exit codes: 0 done; 1 an operation failed or a check found damage; 2 wrong usage
 4 the state forbids it; 5 not allowed; 6 nobody answered in time; 7 stored data is damaged; 8 no room;
 70 a fault of the program; 130 interrupted.`;
 
-function makeProgram(): Command {
+function startCommands(program: Command): Command {
+  demoCommand(program);
+  setupCommand(program);
+  serveCommand(program);
+  return program;
+}
+
+function ownCommands(program: Command): Command {
+  storeCommands(program);
+  forgetCommand(program);
+  benchCommand(program);
+  serveDiskCommand(program);
+  return program;
+}
+
+/** `word`: the first argument. Whoever packs a disk does not wait for what a client of the server loads. */
+async function makeProgram(word: string | undefined): Promise<Command> {
+  const needsNoClient = ownCommands(startCommands(new Command())).commands.map((one) => one.name());
   const program = new Command('mano')
     .description('consistent snapshots of running virtualised network functions')
     .version('0.1.0')
@@ -28,20 +40,14 @@ function makeProgram(): Command {
     .showHelpAfterError('(add --help to see what is possible)')
     .exitOverride();
   program.commandsGroup('Start here:');
-  demoCommand(program);
-  setupCommand(program);
-  serveCommand(program);
-  program.commandsGroup('With a running Micromano (--data or --connect says which):');
-  vnfCommand(program);
-  snapshotCommand(program);
-  packageCommand(program);
-  operationCommand(program);
-  pluginCommand(program);
+  startCommands(program);
+  if (word === undefined || !needsNoClient.includes(word)) {
+    program.commandsGroup('With a running Micromano (--data or --connect says which):');
+    const { clientCommands } = await import('./commands/client.ts');
+    clientCommands(program);
+  }
   program.commandsGroup('On disk images and a repository of your own, without a server:');
-  storeCommands(program);
-  forgetCommand(program);
-  benchCommand(program);
-  serveDiskCommand(program);
+  ownCommands(program);
   return program;
 }
 
@@ -52,7 +58,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 try {
-  await makeProgram().parseAsync(process.argv);
+  const program = await makeProgram(process.argv[2]);
+  await program.parseAsync(process.argv);
 } catch (thrown) {
   // commander has printed what was wrong; --help and --version are no errors.
   if (thrown instanceof CommanderError) {

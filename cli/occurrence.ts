@@ -9,7 +9,8 @@ import type { OperationOccurrenceService } from '../gen/nfv/operation/v1/operati
 import type { Client } from '../sdk/client.ts';
 import { Code, isRpcError } from '../sdk/errors.ts';
 import { exitCode } from './exit-codes.ts';
-import { formatBytes, messageJson, printJson } from './output.ts';
+import { messageJson } from './message-json.ts';
+import { formatBytes, printJson } from './output.ts';
 import { ProgressLine } from './progress.ts';
 import { sequenceLines, stepLine } from './steps.ts';
 

@@ -1,16 +1,6 @@
-import { type DescMessage, type MessageShape, toJson } from '@bufbuild/protobuf';
-
 /** Prints one line of JSON: the machine-readable result, the last line on standard output. */
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
-}
-
-/** A message in its proto3 JSON form: camelCase names, enum values by name, zero values included. */
-export function messageJson<Desc extends DescMessage>(
-  schema: Desc,
-  message: MessageShape<Desc>,
-): unknown {
-  return toJson(schema, message, { alwaysEmitImplicit: true });
 }
 
 /** Prints rows in aligned columns under a header. */

@@ -8,6 +8,7 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
+import { errorOf } from './error-status.ts';
 import { Code, internal, invalidArgument, RpcError } from './errors.ts';
 import { deadlineIn } from './ports/deadline.ts';
 import { methodPath } from './services.ts';
@@ -197,7 +198,7 @@ async function finish(
   // counts.
   const failure = await Promise.race([sent, Promise.resolve(undefined)]);
   if (failure) throw failure.thrown;
-  throw RpcError.fromStatus(status);
+  throw errorOf(status);
 }
 
 function decode(method: DescMethod, bytes: Uint8Array): MessageShape<DescMessage> {

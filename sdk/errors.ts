@@ -1,26 +1,10 @@
-import {
-  create,
-  type DescMessage,
-  fromBinary,
-  type MessageShape,
-  toBinary,
-} from '@bufbuild/protobuf';
-import { type Any, anyPack, anyUnpack } from '@bufbuild/protobuf/wkt';
-import { Code } from '../gen/google/rpc/code_pb.js';
-import { BadRequestSchema, ErrorInfoSchema } from '../gen/google/rpc/error_details_pb.js';
-import { StatusSchema } from '../gen/google/rpc/status_pb.js';
-import { CallMetadata } from './transport/metadata.ts';
-import type { CallStatus } from './transport/transport.ts';
+import { Code } from './error-code.ts';
 
 export { Code };
 
 /** The `domain` of every ErrorInfo that this project sends. */
 export const errorDomain = 'micromano';
-/** The trailer that carries a google.rpc.Status. */
-export const statusDetailsKey = 'grpc-status-details-bin';
 
-/** Trailers are HTTP/2 headers, and common clients refuse more than 8 KiB of them, encoded. */
-const statusBytesMax = 4096;
 const messageCharactersMax = 1024;
 const metadataEntriesMax = 32;
 const metadataCharactersMax = 256;
@@ -31,6 +15,15 @@ const violationsMax = 16;
  * "volumes[2].size_bytes".
  */
 export type FieldViolation = { field: string; description: string };
+
+/** A google.rpc detail that is passed on without being understood. */
+export type ErrorDetail = { typeUrl: string; value: Uint8Array };
+
+export type RpcErrorOptions = {
+  violations?: readonly FieldViolation[];
+  details?: readonly ErrorDetail[];
+  cause?: unknown;
+};
 
 /**
  * The only error that crosses a call. `code` decides whether to retry, `reason` decides what to do,
@@ -43,75 +36,24 @@ export class RpcError extends Error {
   /** UPPER_SNAKE_CASE, listed in the comment of the method that answers it. */
   readonly reason: string;
   readonly metadata: Readonly<Record<string, string>>;
-  /** google.rpc details besides the ErrorInfo, for example BadRequest. */
-  readonly details: readonly Any[];
+  /** The fields that break a rule, of a FIELD_VIOLATION. */
+  readonly violations: readonly FieldViolation[];
+  /** Further google.rpc details that came from a peer, as they came. */
+  readonly details: readonly ErrorDetail[];
 
   constructor(
     code: Code,
     reason: string,
     message: string,
     metadata: Record<string, string> = {},
-    options: { details?: readonly Any[]; cause?: unknown } = {},
+    options: RpcErrorOptions = {},
   ) {
     super(tidy(message, messageCharactersMax), { cause: options.cause });
     this.code = code;
     this.reason = reason;
     this.metadata = metadata;
+    this.violations = options.violations ?? [];
     this.details = options.details ?? [];
-  }
-
-  /** The details of one type, for example `error.findDetails(BadRequestSchema)`. */
-  findDetails<Desc extends DescMessage>(schema: Desc): MessageShape<Desc>[] {
-    return this.details
-      .map((detail) => anyUnpack(detail, schema))
-      .filter((detail) => detail !== undefined);
-  }
-
-  /** The field violations of a FIELD_VIOLATION. */
-  get violations(): FieldViolation[] {
-    return this.findDetails(BadRequestSchema)
-      .flatMap((detail) => detail.fieldViolations)
-      .map(({ field, description }) => ({ field, description }));
-  }
-
-  /** What goes over the wire: always one ErrorInfo, then the other details as far as they fit. */
-  toStatus(): CallStatus {
-    const info = anyPack(
-      ErrorInfoSchema,
-      create(ErrorInfoSchema, {
-        reason: this.reason,
-        domain: errorDomain,
-        metadata: boundedMetadata(this.metadata),
-      }),
-    );
-    const bare = anyPack(
-      ErrorInfoSchema,
-      create(ErrorInfoSchema, { reason: this.reason, domain: errorDomain }),
-    );
-    for (const details of [[info, ...this.details], [info], [bare]]) {
-      const status = create(StatusSchema, { code: this.code, message: this.message, details });
-      const bytes = toBinary(StatusSchema, status);
-      if (bytes.length > statusBytesMax) continue;
-      return {
-        code: this.code,
-        message: this.message,
-        trailers: new CallMetadata().set(statusDetailsKey, bytes),
-      };
-    }
-    return { code: this.code, message: this.message, trailers: new CallMetadata() };
-  }
-
-  /** The error of a call that ended with a status other than OK. */
-  static fromStatus(status: CallStatus): RpcError {
-    const code = status.code in Code ? (status.code as Code) : Code.UNKNOWN;
-    const details = decodeDetails(status.trailers.getBytes(statusDetailsKey));
-    const info = details
-      .map((detail) => anyUnpack(detail, ErrorInfoSchema))
-      .find((detail) => detail !== undefined);
-    const others = details.filter((detail) => !detail.typeUrl.endsWith('/google.rpc.ErrorInfo'));
-    // A peer without details (a proxy, the transport itself) still gives a reason: its code's name.
-    const reason = info?.reason || (Code[code] as string);
-    return new RpcError(code, reason, status.message, info?.metadata ?? {}, { details: others });
   }
 
   /**
@@ -158,8 +100,9 @@ export function invalidArgument(
     field: tidy(field, metadataCharactersMax),
     description: tidy(description, metadataCharactersMax),
   }));
-  const detail = anyPack(BadRequestSchema, create(BadRequestSchema, { fieldViolations }));
-  return new RpcError(Code.INVALID_ARGUMENT, reason, message, metadata, { details: [detail] });
+  return new RpcError(Code.INVALID_ARGUMENT, reason, message, metadata, {
+    violations: fieldViolations,
+  });
 }
 
 /** The thing named does not exist. */
@@ -199,19 +142,12 @@ function tidy(text: string, charactersMax: number): string {
   return cut.toWellFormed();
 }
 
-function boundedMetadata(metadata: Readonly<Record<string, string>>): Record<string, string> {
+/** Metadata as far as a trailer carries it. */
+export function boundedMetadata(
+  metadata: Readonly<Record<string, string>>,
+): Record<string, string> {
   const entries = Object.entries(metadata).slice(0, metadataEntriesMax);
   return Object.fromEntries(
     entries.map(([key, value]) => [key, tidy(String(value), metadataCharactersMax)]),
   );
-}
-
-function decodeDetails(bytes: Uint8Array | undefined): Any[] {
-  if (!bytes) return [];
-  try {
-    return fromBinary(StatusSchema, bytes).details;
-  } catch {
-    // The peer's trailer is not a google.rpc.Status: the code and message it came with still hold.
-    return [];
-  }
 }

@@ -5,6 +5,7 @@ import * as grpc from '@grpc/grpc-js';
 import { PluginService } from '../gen/nfv/plugin/v1/plugin_service_pb.js';
 import { currentHops, runInCallContext } from './call-context.ts';
 import { createClient } from './client.ts';
+import { statusOf } from './error-status.ts';
 import { Code, invalidArgument, permissionDenied, RpcError, unimplemented } from './errors.ts';
 import type { Plugin, RunningPlugin } from './plugin.ts';
 import { systemClock } from './ports/clock.ts';
@@ -161,7 +162,7 @@ const noKernel: Transport = {
       cancel: () => {},
       headers: Promise.resolve(new CallMetadata()),
       responses: (async function* () {})(),
-      status: Promise.resolve(error.toStatus()),
+      status: Promise.resolve(statusOf(error)),
     };
   },
 };

@@ -8,6 +8,7 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
+import { statusOf } from './error-status.ts';
 import { Code, internal, invalidArgument, RpcError, unimplemented } from './errors.ts';
 import { createLogger, type Logger } from './ports/logger.ts';
 import { type Random, systemRandom } from './ports/random.ts';
@@ -99,7 +100,7 @@ export function implement<S extends DescService>(
       await serve(method, handler, call);
       return okStatus();
     } catch (thrown) {
-      return report(thrown, call, logger, random).toStatus();
+      return statusOf(report(thrown, call, logger, random));
     }
   };
   return { service, handle };

@@ -11,8 +11,9 @@ import {
   OperationOccurrenceService,
 } from '../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
 import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
+import { messageJson } from '../message-json.ts';
 import { printOccurrence, reportOperation } from '../occurrence.ts';
-import { formatDuration, messageJson, printJson, printTable } from '../output.ts';
+import { formatDuration, printJson, printTable } from '../output.ts';
 import type { Session } from '../session.ts';
 
 type WaitOptions = CommonOptions & { wait: boolean };

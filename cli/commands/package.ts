@@ -12,8 +12,9 @@ import {
 import { invalidArgument } from '../../sdk/errors.ts';
 import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
 import { findOne, type Kind } from '../find.ts';
+import { messageJson } from '../message-json.ts';
 import { reportOperation } from '../occurrence.ts';
-import { formatBytes, messageJson, printFields, printJson, printTable } from '../output.ts';
+import { formatBytes, printFields, printJson, printTable } from '../output.ts';
 import type { Session } from '../session.ts';
 import { snapshotId } from './snapshot.ts';
 import { findVnf } from './vnf.ts';

@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import { KernelService } from '../../gen/nfv/kernel/v1/kernel_service_pb.js';
 import { PluginPlacement, PluginSchema, PluginState } from '../../gen/nfv/kernel/v1/plugin_pb.js';
 import { asClient, type CommonOptions, clientAction } from '../action.ts';
-import { messageJson, printJson, printTable } from '../output.ts';
+import { messageJson } from '../message-json.ts';
+import { printJson, printTable } from '../output.ts';
 
 /** The kernel's administration, as its operator. */
 export function pluginCommand(program: Command): void {

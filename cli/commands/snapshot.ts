@@ -10,8 +10,9 @@ import { ConsistencyPolicy, SnapshotType } from '../../gen/nfv/vnfd/v1/vnfd_pb.j
 import { invalidArgument } from '../../sdk/errors.ts';
 import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
 import { findOne, type Kind } from '../find.ts';
+import { messageJson } from '../message-json.ts';
 import { reportOperation } from '../occurrence.ts';
-import { enumName, messageJson, printFields, printJson, printTable } from '../output.ts';
+import { enumName, printFields, printJson, printTable } from '../output.ts';
 import type { Session } from '../session.ts';
 import { operations } from './operation.ts';
 import { findVnf, lifeCycle } from './vnf.ts';

@@ -1,4 +1,5 @@
 import { currentHops, runInCallContext } from '../../sdk/call-context.ts';
+import { statusOf } from '../../sdk/error-status.ts';
 import {
   failedPrecondition,
   isRpcError,
@@ -77,7 +78,7 @@ export class Dispatcher {
       const stamped = stamp(call, caller, hops);
       return await runInCallContext({ hops }, () => run(stamped, route.instance.handle, running));
     } catch (thrown) {
-      return RpcError.from(thrown).toStatus();
+      return statusOf(RpcError.from(thrown));
     }
   }
 

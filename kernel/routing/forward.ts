@@ -1,4 +1,5 @@
-import { Code, statusDetailsKey, unavailable } from '../../sdk/errors.ts';
+import { statusDetailsKey, statusOf } from '../../sdk/error-status.ts';
+import { Code, unavailable } from '../../sdk/errors.ts';
 import { deadlineIn } from '../../sdk/ports/deadline.ts';
 import {
   type CallStatus,
@@ -56,5 +57,5 @@ export function namePlugin(status: CallStatus, instanceId: string): CallStatus {
   if (status.code !== Code.UNAVAILABLE) return status;
   if (status.trailers.getBytes(statusDetailsKey)) return status;
   const text = `the plugin ${instanceId} cannot be reached: ${status.message}`;
-  return unavailable('PLUGIN_UNAVAILABLE', text, { target: instanceId, state: 'DOWN' }).toStatus();
+  return statusOf(unavailable('PLUGIN_UNAVAILABLE', text, { target: instanceId, state: 'DOWN' }));
 }

@@ -1,3 +1,4 @@
+import { statusOf } from '../../sdk/error-status.ts';
 import { unavailable } from '../../sdk/errors.ts';
 import type { CallStatus } from '../../sdk/transport/transport.ts';
 
@@ -41,7 +42,7 @@ export class RunningCalls {
       ...kind,
       cut: () => {
         const error = draining();
-        resolveCut(error.toStatus());
+        resolveCut(statusOf(error));
         controller.abort(error);
       },
     };

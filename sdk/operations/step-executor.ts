@@ -197,7 +197,7 @@ export class StepExecutor {
       error.reason,
       `step "${step.name}": ${error.message}`,
       { ...error.metadata, step: step.name },
-      { details: error.details, cause: thrown },
+      { violations: error.violations, details: error.details, cause: thrown },
     );
   }
 

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { checkServerIdentity } from 'node:tls';
 import * as grpc from '@grpc/grpc-js';
+import { statusOf } from '../error-status.ts';
 import { invalidArgument, unavailable } from '../errors.ts';
 import { fromGrpcMetadata, fromWire, sizeOptions, toGrpcMetadata, toWire } from './grpc-convert.ts';
 import { messageTooLarge } from './in-process.ts';
@@ -133,7 +134,7 @@ class ChannelCall implements OutgoingCall {
     if (this.#over || !this.#stream) return;
     if (message.length > messageBytesMax) {
       this.#queue.abort();
-      this.#finish(messageTooLarge(message.length).toStatus());
+      this.#finish(statusOf(messageTooLarge(message.length)));
       this.#stream.cancel();
       return;
     }
@@ -174,7 +175,7 @@ class ChannelCall implements OutgoingCall {
       // grpc-js throws here only for a closed channel.
       const text = `the channel is closed: ${thrown instanceof Error ? thrown.message : thrown}`;
       this.#queue.end();
-      this.#finish(unavailable('CHANNEL_CLOSED', text).toStatus());
+      this.#finish(statusOf(unavailable('CHANNEL_CLOSED', text)));
       return undefined;
     }
   }

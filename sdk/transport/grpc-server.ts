@@ -1,4 +1,5 @@
 import * as grpc from '@grpc/grpc-js';
+import { statusOf } from '../error-status.ts';
 import { RpcError, unavailable } from '../errors.ts';
 import {
   assertMessageSize,
@@ -93,7 +94,7 @@ async function serve(stream: Stream, path: string, handle: PeerHandler): Promise
   const call = incomingCall(stream, path, controller.signal);
   const lateStatusAsked = takeLateStatusAsked(call.metadata);
   const peer = { subjectAltName: stream.getAuthContext().sslPeerCertificate?.subjectaltname };
-  const status = await handle(call, peer).catch((thrown) => RpcError.from(thrown).toStatus());
+  const status = await handle(call, peer).catch((thrown) => statusOf(RpcError.from(thrown)));
   over = true;
   finish(stream, lateStatusAsked ? toLateStatus(status) : status);
 }

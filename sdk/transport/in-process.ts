@@ -1,3 +1,4 @@
+import { statusOf } from '../error-status.ts';
 import { Code, deadlineExceeded, RpcError, resourceExhausted } from '../errors.ts';
 import { msUntil } from '../ports/deadline.ts';
 import { CallMetadata } from './metadata.ts';
@@ -82,7 +83,7 @@ class InProcessCall implements OutgoingCall {
     queueMicrotask(() => {
       handle(call).then(
         (status) => this.#finish(status),
-        (thrown) => this.#finish(RpcError.from(thrown).toStatus()),
+        (thrown) => this.#finish(statusOf(RpcError.from(thrown))),
       );
     });
   }
@@ -105,7 +106,7 @@ class InProcessCall implements OutgoingCall {
 
   #fail(error: RpcError): void {
     if (this.#over) return;
-    this.#finish(error.toStatus());
+    this.#finish(statusOf(error));
     this.#server.abort(error);
   }
 

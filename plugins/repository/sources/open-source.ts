@@ -1,13 +1,9 @@
 import { invalidArgument } from '../../../sdk/errors.ts';
 import { lz4FrameMagic } from './lz4-frame/header.ts';
-import { openLz4Frame } from './lz4-frame/source.ts';
 import { isNbdAddress, parseNbdAddress } from './nbd/address.ts';
-import { openNbd } from './nbd/source.ts';
 import { openFile } from './open-file.ts';
 import type { ChainOptions } from './qcow2/chain.ts';
 import { qcow2Magic } from './qcow2/header.ts';
-import { openQcow2 } from './qcow2/source.ts';
-import { openRaw } from './raw.ts';
 import type { BlockSource } from './source.ts';
 
 export type ImageFormat = 'raw' | 'qcow2' | 'raw.lz4';
@@ -38,9 +34,19 @@ export async function openSource(path: string, options: OpenOptions = {}): Promi
   const format = options.format ?? (await probeFormat(path));
   // Where the first bytes of the image are believed, those of its backing files are too.
   const chain = { probeBacking: probed, ...options };
-  if (format === 'raw') return { source: await openRaw(path, options), format, probed };
-  if (format === 'qcow2') return { source: await openQcow2(path, chain), format, probed };
-  if (format === 'raw.lz4') return { source: await openLz4Frame(path), format, probed };
+  // Each reader is loaded when used, so that a command does not wait for those that it needs not.
+  if (format === 'raw') {
+    const { openRaw } = await import('./raw.ts');
+    return { source: await openRaw(path, options), format, probed };
+  }
+  if (format === 'qcow2') {
+    const { openQcow2 } = await import('./qcow2/source.ts');
+    return { source: await openQcow2(path, chain), format, probed };
+  }
+  if (format === 'raw.lz4') {
+    const { openLz4Frame } = await import('./lz4-frame/source.ts');
+    return { source: await openLz4Frame(path), format, probed };
+  }
   throw invalidArgument('SOURCE_FORMAT_UNKNOWN', `no reader for format ${String(format)}`, {
     path,
     format: String(format),
@@ -54,6 +60,7 @@ async function openExport(uri: string, { format, bitmap }: OpenOptions): Promise
     throw invalidArgument('SOURCE_FORMAT_UNKNOWN', text, { path: uri, format });
   }
   const changes = bitmap === undefined ? {} : { changes: { bitmap } };
+  const { openNbd } = await import('./nbd/source.ts');
   const source = await openNbd(parseNbdAddress(uri), changes);
   return { source, format: 'raw', probed: false };
 }

@@ -1,4 +1,6 @@
 import test from 'ava';
+import { Code as GoogleCode } from '../../../gen/google/rpc/code_pb.js';
+import { errorOf, statusOf } from '../../../sdk/error-status.ts';
 import {
   aborted,
   Code,
@@ -12,7 +14,7 @@ import { CallMetadata } from '../../../sdk/transport/metadata.ts';
 test('errors: code, reason, message, metadata and details survive the wire', (t) => {
   const violations = [{ field: 'a.b', description: 'is required' }];
   const sent = invalidArgument('FIELD_VIOLATION', 'a.b: is required', { field: 'a.b' }, violations);
-  const received = RpcError.fromStatus(sent.toStatus());
+  const received = errorOf(statusOf(sent));
   t.is(received.code, Code.INVALID_ARGUMENT);
   t.is(received.reason, 'FIELD_VIOLATION');
   t.is(received.message, 'a.b: is required');
@@ -39,13 +41,13 @@ test('errors: aborts become CANCELLED and timeouts DEADLINE_EXCEEDED', (t) => {
 });
 
 test('errors: a peer without details still gives a reason, the name of its code', (t) => {
-  const error = RpcError.fromStatus({ code: 14, message: 'gone', trailers: new CallMetadata() });
+  const error = errorOf({ code: 14, message: 'gone', trailers: new CallMetadata() });
   t.is(error.reason, 'UNAVAILABLE');
 });
 
 test('errors: details that do not parse leave code and message', (t) => {
   const trailers = new CallMetadata().set('grpc-status-details-bin', new Uint8Array([255, 255]));
-  const error = RpcError.fromStatus({ code: 5, message: 'no', trailers });
+  const error = errorOf({ code: 5, message: 'no', trailers });
   t.is(error.code, Code.NOT_FOUND);
   t.is(error.message, 'no');
 });
@@ -58,15 +60,15 @@ test('errors: trailers stay below 8 KiB however much the error says', (t) => {
     field: `field_${index}`,
     description: 'y'.repeat(1000),
   }));
-  const status = invalidArgument('TOO_MUCH', 'z'.repeat(50_000), metadata, violations).toStatus();
+  const status = statusOf(invalidArgument('TOO_MUCH', 'z'.repeat(50_000), metadata, violations));
   const details = status.trailers.getBytes('grpc-status-details-bin');
   t.true(details !== undefined && (details.length * 4) / 3 + status.message.length < 8 * 1024);
-  t.is(RpcError.fromStatus(status).reason, 'TOO_MUCH');
+  t.is(errorOf(status).reason, 'TOO_MUCH');
 });
 
 test('errors: a message with a lone surrogate can be sent', (t) => {
   const error = failedPrecondition('ODD_NAME', 'the name \ud800 is odd');
-  t.notThrows(() => encodeURI(error.toStatus().message));
+  t.notThrows(() => encodeURI(statusOf(error).message));
 });
 
 test('isRpcError: tells by code and by reason', (t) => {
@@ -75,4 +77,17 @@ test('isRpcError: tells by code and by reason', (t) => {
   t.true(isRpcError(error, 'ETAG_MISMATCH'));
   t.false(isRpcError(error, Code.INTERNAL));
   t.false(isRpcError(new Error('x')));
+});
+
+test('Code: is google.rpc.Code', (t) => {
+  const generated = Object.entries(GoogleCode).filter(([name]) => Number.isNaN(Number(name)));
+  t.deepEqual(Object.fromEntries(generated), Code);
+});
+
+test('errors: a detail of a peer that nobody knows is passed on as it came', (t) => {
+  const odd = { typeUrl: 'type.googleapis.com/other.Detail', value: Uint8Array.of(10, 1, 65) };
+  const sent = new RpcError(Code.ABORTED, 'ODD', 'odd', {}, { details: [odd] });
+  const [received] = errorOf(statusOf(errorOf(statusOf(sent)))).details;
+  t.is(received?.typeUrl, odd.typeUrl);
+  t.deepEqual(received?.value, odd.value);
 });

@@ -1,4 +1,5 @@
 // What the driver and its machine room (a worker thread) say to each other.
+import type { Code } from '../../../../sdk/errors.ts';
 
 /** A disk of a guest. */
 export type DiskConfig = {
@@ -119,7 +120,7 @@ export type Commands = {
 export type CommandName = keyof Commands;
 
 export type ErrorShape = {
-  code: number;
+  code: Code;
   reason: string;
   message: string;
   metadata: Record<string, string>;

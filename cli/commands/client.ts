@@ -1,0 +1,15 @@
+import type { Command } from 'commander';
+import { operationCommand } from './operation.ts';
+import { packageCommand } from './package.ts';
+import { pluginCommand } from './plugin.ts';
+import { snapshotCommand } from './snapshot.ts';
+import { vnfCommand } from './vnf.ts';
+
+/** The commands that talk to a running Micromano, and so need the protobuf runtime. */
+export function clientCommands(program: Command): void {
+  vnfCommand(program);
+  snapshotCommand(program);
+  packageCommand(program);
+  operationCommand(program);
+  pluginCommand(program);
+}
