@@ -122,7 +122,7 @@ async function makeNewer(path: string): Promise<void> {
   const body = Buffer.from(rest.join('\n'), 'latin1');
   const digest = createHash('sha256').update(body).digest('hex');
   const kind = head!.split(' ')[0];
-  await writeFile(path, Buffer.concat([Buffer.from(`${kind} 2 ${digest}\n`), body]));
+  await writeFile(path, Buffer.concat([Buffer.from(`${kind} 9 ${digest}\n`), body]));
 }
 
 test('any command: a repository of a newer format is refused with both versions, and not touched', async (t) => {
@@ -130,7 +130,7 @@ test('any command: a repository of a newer format is refused with both versions,
   await makeNewer(join(folder, 'store/repository.config'));
   const files = async () => (await readdir(join(folder, 'store'), { recursive: true })).sort();
   const before = await files();
-  const newer = { code: 4, reason: 'FORMAT_TOO_NEW', text: /repository\.config.*version 2.*1/ };
+  const newer = { code: 4, reason: 'FORMAT_TOO_NEW', text: /repository\.config.*version 9.*1/ };
   for (const args of [['list'], ['verify'], ['gc'], ['pack', 'text.raw'], ['delete', 'p']]) {
     await manoFails(t, folder, [...args, '--store', 'store'], newer);
   }
