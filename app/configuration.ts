@@ -10,9 +10,10 @@ export type SiteConfiguration = {
   nfvo?: { policy?: unknown };
   /**
    * `packageFolders`: where archives may be written and read. `transport`: how captured disks are
-   * read into packages, "local-file" (default) or "nbd".
+   * read into packages, "local-file" (default) or "nbd". `resourceManagement`: whether the VNFM
+   * reaches the VIM itself, "direct" (default), or through the NFVO, "indirect".
    */
-  vnfm?: { packageFolders?: string[]; transport?: string };
+  vnfm?: { packageFolders?: string[]; transport?: string; resourceManagement?: string };
   repository?: { folder?: string };
   wasmvm?: Record<string, unknown>;
   qemu?: Record<string, unknown>;

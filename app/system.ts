@@ -55,6 +55,12 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     runFolder: join(dataFolder, 'run'),
     roles: clientRoles,
     descriptors: await loadDescriptors(),
+    policy: ({ caller, producer }) =>
+      configuration.vnfm?.resourceManagement === 'indirect' &&
+      caller.role === 'vnfm' &&
+      producer === 'vim'
+        ? 'in indirect resource management mode the VNFM reaches the VIM through the NFVO'
+        : undefined,
     logger,
   });
   const drivers = configuration.drivers ?? installedDrivers(logger);

@@ -6,7 +6,7 @@ import {
 } from '../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { formatDuration } from './output.ts';
 
-/** Column widths: the longest pair of blocks is "vnfm → repository". */
+/** Column widths: the longest row of blocks are "vnfm → repository" and "vnfm → nfvo → vim". */
 const whoColumns = 17;
 const nameColumns = 34;
 
@@ -24,7 +24,7 @@ export function clauseText(step: OperationStep): string {
 /** One line of a sequence in the manner of the report's figures: who called whom, clause and step, duration. */
 export function stepLine(step: OperationStep): string {
   const ms = stepMs(step);
-  const who = step.caller === step.callee ? step.caller : `${step.caller} → ${step.callee}`;
+  const who = [...new Set([step.caller, step.via, step.callee])].filter(Boolean).join(' → ');
   const took = ms === undefined ? '' : formatDuration(ms);
   const note = step.error ? `FAILED ${step.error.reason}: ${step.error.detail}` : step.note;
   const name = `${stateMark(step.state)} ${step.name}`;

@@ -5,19 +5,24 @@ import { invalidArgument } from '../../sdk/errors.ts';
 import { definePlugin } from '../../sdk/plugin.ts';
 import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
 import { grantingService } from './granting.ts';
+import { Grants } from './grants.ts';
 import { parsePolicy } from './policy.ts';
 import { proxy } from './proxy.ts';
+import { resourceProxies } from './resources.ts';
 
 /** The configuration of an NFVO: the plugin instances it works with, and its granting policy. */
 export type NfvoConfig = { vnfm: string; vim: string; policy?: unknown };
 
-/** The orchestrator: grants operations by policy, and offers the VNFM's package interface to the OSS/BSS. */
+/**
+ * The orchestrator: grants operations by policy, offers the VNFM's package interface to the OSS/BSS, and the VIM's
+ * interfaces to a VNFM in indirect resource management mode.
+ */
 export const nfvoPlugin = definePlugin({
   name: 'nfvo',
   role: 'nfvo',
   version: '0.1.0',
   start: async (context) => {
-    const { vnfm, vim, policy } = (context.config ?? {}) as Partial<NfvoConfig>;
+    const { vnfm, vim, policy: given } = (context.config ?? {}) as Partial<NfvoConfig>;
     if (!vnfm || !vim) {
       throw invalidArgument('CONFIG_INVALID', 'nfvo: vnfm and vim must name plugin instances');
     }
@@ -25,9 +30,12 @@ export const nfvoPlugin = definePlugin({
     const store = openSqliteStore({ path: join(context.dataFolder, 'nfvo.db'), clock });
     const packages = context.client(VnfSnapshotPackageService, { target: vnfm });
     const operations = context.client(OperationOccurrenceService, { target: vnfm });
+    const grants = new Grants(store, clock);
+    const policy = parsePolicy(given);
     return {
       services: [
-        grantingService({ policy: parsePolicy(policy), store, vim, clock, random, logger }),
+        grantingService({ policy, grants, vim, random, logger }),
+        ...resourceProxies({ context, vims: [vim], policy, grants, logger }),
         proxy(VnfSnapshotPackageService, packages, logger),
         proxy(OperationOccurrenceService, operations, logger),
       ],

@@ -1,6 +1,7 @@
-import type { GrantRequest } from '../../gen/nfv/grant/v1/grant_pb.js';
+import type { Grant, GrantRequest } from '../../gen/nfv/grant/v1/grant_pb.js';
 import { OperationType } from '../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { invalidArgument } from '../../sdk/errors.ts';
+import { resourceMethods } from './resource-services.ts';
 
 /**
  * One rule of the granting policy. The first rule that matches a request decides; conditions that are absent match
@@ -13,6 +14,12 @@ export type Rule = {
   vnfInstanceIds?: string[];
   /** Matches only requests that are expected to store more than this. */
   expectedBytesAbove?: number;
+  /**
+   * The rule is not about grants but about calls for resources that pass through the NFVO in indirect mode: names of the
+   * VIM's RPCs, for example "CreateVirtualisedComputeResourceSnapshot". `operations` and `vnfInstanceIds` are then those
+   * of the grant.
+   */
+  resourceCalls?: string[];
   decision: 'grant' | 'refuse';
   /** Why, told to the requester of what is refused. */
   reason?: string;
@@ -37,7 +44,23 @@ export function decide(policy: Policy, request: GrantRequest): Decision {
   };
 }
 
+/** The rule that refuses a call for resources; none: it is passed on. Pure. */
+export function decideOnResource(
+  policy: Policy,
+  method: string,
+  grant: Pick<Grant, 'operation' | 'vnfInstanceId'> | undefined,
+): Rule | undefined {
+  const rule = policy.rules.find(
+    ({ resourceCalls, operations, vnfInstanceIds }) =>
+      resourceCalls?.includes(method) &&
+      (!operations || operations.includes(OperationType[grant?.operation ?? 0] ?? '')) &&
+      (!vnfInstanceIds || vnfInstanceIds.includes(grant?.vnfInstanceId ?? '')),
+  );
+  return rule?.decision === 'refuse' ? rule : undefined;
+}
+
 function matches(rule: Rule, request: GrantRequest): boolean {
+  if (rule.resourceCalls) return false;
   const operation = OperationType[request.operation] ?? '';
   if (rule.operations && !rule.operations.includes(operation)) return false;
   if (rule.vnfdIds && !rule.vnfdIds.includes(request.vnfdId)) return false;
@@ -53,6 +76,7 @@ const ruleKeys: readonly string[] = [
   'vnfdIds',
   'vnfInstanceIds',
   'expectedBytesAbove',
+  'resourceCalls',
   'decision',
   'reason',
 ];
@@ -74,7 +98,7 @@ function parseRule(value: unknown, path: string): Rule {
   if (typeof rule.name !== 'string' || rule.name === '') {
     throw invalid(`${path}.name`, 'must be a text that is not empty');
   }
-  for (const key of ['operations', 'vnfdIds', 'vnfInstanceIds']) {
+  for (const key of ['operations', 'vnfdIds', 'vnfInstanceIds', 'resourceCalls']) {
     if (rule[key] !== undefined && !isTexts(rule[key])) {
       throw invalid(`${path}.${key}`, 'must be a list of texts');
     }
@@ -90,7 +114,26 @@ function parseRule(value: unknown, path: string): Rule {
     throw invalid(`${path}.expectedBytesAbove`, 'must be a whole number of bytes');
   }
   decision(rule.decision, `${path}.decision`);
+  if (rule.resourceCalls !== undefined) checkResourceRule(rule as Rule, path);
   return rule as Rule;
+}
+
+/** Who could not look, let go or give back would leave guests held and resources lost. */
+const neverRefused = /^(Query|Release|Unquiesce|Terminate|Delete|Close)/;
+
+function checkResourceRule({ resourceCalls, ...rule }: Rule, path: string): void {
+  for (const name of resourceCalls!) {
+    if (!resourceMethods.includes(name)) {
+      throw invalid(`${path}.resourceCalls`, `"${name}" is not an RPC of the VIM`);
+    }
+    if (rule.decision === 'refuse' && neverRefused.test(name)) {
+      const text = `${name} lets go, gives back or looks, and cannot be refused`;
+      throw invalid(`${path}.resourceCalls`, text);
+    }
+  }
+  for (const key of ['vnfdIds', 'expectedBytesAbove'] as const) {
+    if (rule[key] !== undefined) throw invalid(`${path}.${key}`, 'is not known of resource calls');
+  }
 }
 
 function object(value: unknown, path: string, keys: readonly string[]): Record<string, unknown> {

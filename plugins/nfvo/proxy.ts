@@ -7,7 +7,7 @@ import { type HandlerContext, type Handlers, implement } from '../../sdk/server.
 /** What a proxied call gets when its caller set no deadline. */
 const proxiedDeadlineMs = 60 * 60_000;
 
-type AnyClient = Record<string, (request: unknown, options: CallOptions) => unknown>;
+export type AnyClient = Record<string, (request: unknown, options: CallOptions) => unknown>;
 
 /**
  * Offers a service of another block as one's own: every method is passed on with the caller's deadline and
@@ -20,14 +20,15 @@ export function proxy<S extends DescService>(service: S, client: object, logger:
       const call = (client as AnyClient)[method.localName]!;
       return [
         method.localName,
-        (request: unknown, context: HandlerContext) => call(request, options(context)),
+        (request: unknown, context: HandlerContext) => call(request, passedOn(context)),
       ];
     }),
   );
   return implement(service, handlers as Handlers<S>, { logger });
 }
 
-function options({ signal, deadline }: HandlerContext): CallOptions {
+/** The caller's deadline and cancellation, for the call that is made for it. */
+export function passedOn({ signal, deadline }: HandlerContext): CallOptions {
   const left = deadline ? msUntil(deadline) : proxiedDeadlineMs;
   return { signal, deadlineMs: Math.max(1, left) };
 }

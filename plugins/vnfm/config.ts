@@ -2,6 +2,9 @@ import { isAbsolute, normalize } from 'node:path';
 import { DataTransport } from '../../gen/nfv/driver/v1/driver_pb.js';
 import { invalidArgument } from '../../sdk/errors.ts';
 
+/** The two modes of resource management (GR NFV-TST 005 clauses 6.4 and 6.6). */
+export type ResourceManagement = 'direct' | 'indirect';
+
 /** The configuration of a VNFM. */
 export type VnfmConfig = {
   /** The plugin instances that it works with. */
@@ -13,12 +16,17 @@ export type VnfmConfig = {
    * import.
    */
   packageFolders: string[];
+  /**
+   * How it reaches the VIM: itself (Vi-Vnfm), or through the NFVO (Or-Vnfm), which records and may
+   * refuse.
+   */
+  resourceManagement: ResourceManagement;
   /** How captured disks are read into packages; a driver that cannot do it fails the operation. */
   transport: DataTransport;
 };
 
 const names = ['vim', 'nfvo', 'repository'] as const;
-const known: readonly string[] = [...names, 'packageFolders', 'transport'];
+const known: readonly string[] = [...names, 'packageFolders', 'resourceManagement', 'transport'];
 const transports = new Map<unknown, DataTransport>([
   ['local-file', DataTransport.LOCAL_FILE],
   ['nbd', DataTransport.NBD],
@@ -42,6 +50,7 @@ export function parseConfig(value: unknown): VnfmConfig {
     nfvo: nfvo!,
     repository: repository!,
     packageFolders: folders(given.packageFolders),
+    resourceManagement: mode(given.resourceManagement),
     transport: transport(given.transport),
   };
 }
@@ -58,6 +67,12 @@ function folders(value: unknown): string[] {
     if (typeof folder === 'string' && isAbsolute(folder)) return normalize(folder);
     throw invalid(`.packageFolders[${index}]`, 'must be an absolute path');
   });
+}
+
+function mode(value: unknown): ResourceManagement {
+  if (value === undefined) return 'direct';
+  if (value === 'direct' || value === 'indirect') return value;
+  throw invalid('.resourceManagement', 'must be direct or indirect');
 }
 
 function transport(value: unknown): DataTransport {

@@ -30,7 +30,7 @@ export const vnfmPlugin = definePlugin({
   name: 'vnfm',
   role: 'vnfm',
   version: '0.1.0',
-  dependsOn: ['vim', 'repository'],
+  dependsOn: ['vim', 'repository', 'nfvo'],
   start: async (context) => {
     const { clock, random, logger } = context;
     const config = parseConfig(context.config);

@@ -81,6 +81,8 @@ export interface Step<Input extends JsonValue = JsonValue> {
   readonly caller: string;
   /** The role that is called. */
   readonly callee: string;
+  /** The role that passes the call on, if any. */
+  readonly via?: string;
   /** "", "prepare", "hold", "capture", "release" or "resume". */
   readonly phase?: string;
   readonly vnfcInstanceId?: string;

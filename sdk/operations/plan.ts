@@ -56,6 +56,7 @@ export function syncSteps(occurrence: LifecycleOperationOccurrence, plan: Plan):
     entry.clauseStep = step.clauseStep ?? '';
     entry.caller = step.caller;
     entry.callee = step.callee;
+    entry.via = step.via ?? '';
     entry.phase = step.phase ?? '';
     entry.vnfcInstanceId = step.vnfcInstanceId ?? '';
     return entry;

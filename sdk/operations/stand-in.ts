@@ -25,6 +25,7 @@ export function standIn(definition: OperationDefinition | undefined, entry: Entr
       clauseStep: record.clauseStep,
       caller: record.caller,
       callee: record.callee,
+      via: record.via,
       phase: record.phase,
       vnfcInstanceId: record.vnfcInstanceId,
       irreversible: true,

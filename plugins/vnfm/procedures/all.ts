@@ -7,6 +7,7 @@ import { deleteVnfSnapshot } from './delete-vnf-snapshot.ts';
 import { exportPackage } from './export-package.ts';
 import { extractPackage } from './extract-package.ts';
 import { importPackage } from './import-package.ts';
+import { inIndirectMode } from './indirect-mode.ts';
 import { instantiateVnf } from './instantiate-vnf.ts';
 import { operateVnf } from './operate-vnf.ts';
 import { revertToVnfSnapshot } from './revert-to-vnf-snapshot.ts';
@@ -14,7 +15,7 @@ import { terminateVnf } from './terminate-vnf.ts';
 
 /** All procedures of the VNFM. */
 export function procedures(vnfm: Vnfm): EngineOptions['definitions'] {
-  return [
+  const all: EngineOptions['definitions'] = [
     instantiateVnf(vnfm),
     operateVnf(vnfm),
     terminateVnf(vnfm),
@@ -27,4 +28,5 @@ export function procedures(vnfm: Vnfm): EngineOptions['definitions'] {
     importPackage(vnfm),
     deletePackage(vnfm),
   ];
+  return vnfm.config.resourceManagement === 'direct' ? all : all.map(inIndirectMode);
 }

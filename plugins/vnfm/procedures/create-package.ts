@@ -164,7 +164,7 @@ function compose(vnfm: Vnfm, input: Input): Step<Input> {
   return {
     name: 'compose',
     clause: '6.7.1',
-    clauseStep: '6',
+    clauseStep: '6, 7',
     caller: 'vnfm',
     callee: 'repository',
     deadlineMs: packDeadlineMs,

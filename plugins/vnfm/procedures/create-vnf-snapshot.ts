@@ -25,9 +25,9 @@ import {
   holdStep,
   quiesceStep,
   releaseStep,
+  saveStep,
   unquiesceStep,
   type VnfcCapture,
-  volumesStep,
 } from './create-vnfc-snapshot.ts';
 import { defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
@@ -74,7 +74,7 @@ function together(vnfm: Vnfm, input: CreateVnfSnapshotInput): Item[] {
     ...phase(plan.vnfcs, plan.ordered, (vnfc) => captureStep<CreateVnfSnapshotInput>(work, vnfc)),
     ...phase(running, plan.ordered, (vnfc) => releaseStep<CreateVnfSnapshotInput>(work, vnfc)),
     ...phase(freezing, plan.ordered, (vnfc) => unquiesceStep<CreateVnfSnapshotInput>(work, vnfc)),
-    ...phase(plan.vnfcs, true, (vnfc) => volumesStep<CreateVnfSnapshotInput>(vnfc)),
+    ...phase(plan.vnfcs, true, (vnfc) => saveStep<CreateVnfSnapshotInput>(vnfc)),
     saveSnapshot(vnfm),
     notifyEnd(vnfm, creation, told),
   ];
@@ -85,7 +85,7 @@ function separately(vnfm: Vnfm, input: CreateVnfSnapshotInput): Item[] {
   const work = captureWork(vnfm, input);
   const steps = input.plan.vnfcs.flatMap((vnfc): Step<CreateVnfSnapshotInput>[] => [
     captureStep(work, vnfc),
-    volumesStep(vnfc),
+    saveStep(vnfc),
   ]);
   return [sequence(steps), saveSnapshot(vnfm)];
 }

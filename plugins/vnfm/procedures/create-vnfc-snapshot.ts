@@ -110,7 +110,7 @@ export function holdStep<I extends JsonValue>(work: VnfcCapture, vnfc: VnfcSnaps
   };
 }
 
-/** 6.4.1 step 17: captures memory, devices and all selected volumes in one call, at one moment. */
+/** 6.4.1 steps 17 and 21: memory, devices and all selected volumes in one call, at one moment. */
 export function captureStep<I extends JsonValue>(
   work: VnfcCapture,
   vnfc: VnfcSnapshotPlan,
@@ -121,7 +121,7 @@ export function captureStep<I extends JsonValue>(
   const held = vnfc.running && plan.consistency !== 'none';
   const deadlineMs = held ? plan.holdDeadlineMs + captureMarginMs : freeCaptureMs;
   return {
-    ...header(captureName(vnfcInstanceId), '17', vnfcInstanceId),
+    ...header(captureName(vnfcInstanceId), '17, 21', vnfcInstanceId),
     phase: 'capture',
     deadlineMs,
     run: async (context): Promise<JsonValue> => {
@@ -199,31 +199,26 @@ function endOfFreeze(held: Held | undefined, nowMs: number): string {
   return 'ended at its deadline';
 }
 
-/**
- * 6.4.1 step 21: the volumes were captured in the call of step 17; this claims their share of it.
- */
-export function volumesStep<I extends JsonValue>(vnfc: VnfcSnapshotPlan): Step<I> {
+/** 6.4.1 step 25: the VNFC snapshot is whole. Its record becomes durable with that of the VNF. */
+export function saveStep<I extends JsonValue>(vnfc: VnfcSnapshotPlan): Step<I> {
   const { vnfcInstanceId } = vnfc;
   return {
-    ...header(`volumes ${vnfcInstanceId}`, '21', vnfcInstanceId),
+    ...header(`save ${vnfcInstanceId}`, '25', vnfcInstanceId),
     callee: 'vnfm',
     run: async (context) => {
-      const { images } = captured(context, vnfcInstanceId);
-      const missing = vnfc.disks.find(
-        (disk) =>
-          !images.some((image) => image.role === ImageRole.DISK && image.name === disk.name),
-      );
+      const { images, memory } = captured(context, vnfcInstanceId);
+      const disks = images.filter(({ role }) => role === ImageRole.DISK).map(({ name }) => name);
+      const missing = vnfc.disks.find((disk) => !disks.includes(disk.name));
       if (missing) {
         const text = `the snapshot of ${vnfcInstanceId} came without its disk "${missing.name}"`;
         throw dataLoss('SNAPSHOT_INCOMPLETE', text, { disk: missing.name });
       }
-      if (vnfc.disks.length === 0) context.skip('no volume is part of the snapshot');
-      context.note(vnfc.disks.map((disk) => disk.name).join(', '));
+      context.note([...(memory ? ['memory'] : []), ...disks].join(', ') || 'nothing is captured');
     },
   };
 }
 
-/** The instance snapshot that step 17 made. */
+/** The instance snapshot that steps 17 and 21 made. */
 export function captured(context: Pick<StepContext, 'output'>, vnfc: string): InstanceSnapshot {
   return fromJson(InstanceSnapshotSchema, context.output<JsonObject>(captureName(vnfc)));
 }

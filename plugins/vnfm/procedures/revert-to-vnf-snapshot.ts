@@ -28,7 +28,6 @@ import {
   startStep,
   stopStep,
   thawStep,
-  volumesStep,
 } from './revert-to-vnfc-snapshot.ts';
 import { loadedHoldMs, type VnfcRevert } from './revert-work.ts';
 import {
@@ -127,9 +126,8 @@ function keepPresent(work: VnfcRevert, { plan, holdDeadlineMs }: Input): PlanIte
 
 function loadSteps(work: VnfcRevert, vnfc: RevertPlan['vnfcs'][number]): Step<Input>[] {
   const revert: Step<Input> = revertStep(work, vnfc);
-  const volumes: Step<Input> = volumesStep(vnfc, vnfc.images);
-  if (vnfc.warm || !vnfc.running) return [revert, volumes];
-  return [stopStep(work, vnfc), revert, volumes];
+  if (vnfc.warm || !vnfc.running) return [revert];
+  return [stopStep(work, vnfc), revert];
 }
 
 /** 6.5.2 step 2: the snapshot's data is there, and the components are as the plan was made for. */

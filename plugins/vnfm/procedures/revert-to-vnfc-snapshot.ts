@@ -38,14 +38,14 @@ export function stopStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcRevert
 }
 
 /**
- * 6.4.3 step 13: loads memory and disks; the component is held, or stopped when there is no memory
- * to load.
+ * 6.4.3 steps 13 and 17: loads memory and disks in one call; the component is held, or stopped when
+ * there is no memory to load.
  */
 export function revertStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcRevertPlan): Step<I> {
   const { vnfcInstanceId, computeId, snapshotId, warm } = vnfc;
   const stateAfter = warm ? StateAfterRevert.HELD : StateAfterRevert.STOPPED;
   return {
-    ...header(revertName(vnfcInstanceId), '13', vnfc),
+    ...header(revertName(vnfcInstanceId), '13, 17', vnfc),
     deadlineMs: longCallMs,
     ...undoing(work, vnfc),
     run: async (context): Promise<Held | { leaseId: '' }> => {
@@ -66,23 +66,8 @@ export function revertStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcReve
         const text = `${vnfcInstanceId} is ${state} after the reversion, not ${ComputeState[expected]}`;
         throw failedPrecondition('COMPUTE_STATE', text, { vnfc_instance_id: vnfcInstanceId });
       }
+      context.note([...(warm ? ['memory'] : []), ...vnfc.images].join(', '));
       return warm ? heldOf(computeData.hold) : { leaseId: '' };
-    },
-  };
-}
-
-/** 6.4.3 step 17: the volumes came back in the call of step 13; this claims their share of it. */
-export function volumesStep<I extends JsonValue>(
-  vnfc: VnfcRevertPlan,
-  names: readonly string[],
-): Step<I> {
-  return {
-    ...header(`volumes ${vnfc.vnfcInstanceId}`, '17', vnfc),
-    callee: 'vnfm',
-    run: async (context) => {
-      context.output(revertName(vnfc.vnfcInstanceId));
-      if (names.length === 0) context.skip('no volume is part of the snapshot');
-      context.note(names.join(', '));
     },
   };
 }

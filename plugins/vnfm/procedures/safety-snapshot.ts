@@ -10,6 +10,7 @@ import type { Step, StepContext } from '../../../sdk/operations/engine.ts';
 import { partId } from '../identifiers.ts';
 import type { VnfcRevertPlan } from '../plan/revert-plan.ts';
 import { callOf } from './define.ts';
+import { isVnfcReversion } from './indirect-mode.ts';
 import { type Held, hold, holdName, letGo, quickCallMs } from './phases.ts';
 import { checkGuard, guardName, longCallMs, operate, type VnfcRevert } from './revert-work.ts';
 
@@ -115,7 +116,7 @@ async function restoreLost(
 ): Promise<void> {
   const touched = new Set(
     context.occurrence.steps
-      .filter(({ clause, attempts }) => clause === '6.4.3' && attempts > 0)
+      .filter(({ clause, attempts }) => isVnfcReversion(clause) && attempts > 0)
       .map(({ vnfcInstanceId }) => vnfcInstanceId),
   );
   if (touched.size === 0) return;

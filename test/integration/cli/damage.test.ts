@@ -116,7 +116,7 @@ test('list: a damaged manifest is exit code 7, and the other packages are still 
   await manoFails(t, folder, ['unpack', 'p', '--store', 'store', '--to', 'out'], refused);
 });
 
-/** Rewrites a framed text of the store as a version 2 with a right digest. */
+/** Rewrites a framed text of the store as a version 9 with a right digest. */
 async function makeNewer(path: string): Promise<void> {
   const [head, ...rest] = (await readFile(path, 'latin1')).split('\n');
   const body = Buffer.from(rest.join('\n'), 'latin1');

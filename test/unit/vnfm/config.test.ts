@@ -8,6 +8,7 @@ test('parseConfig: what is left out has its default', (t) => {
   t.deepEqual(parseConfig({}), {
     ...{ vim: 'vim', nfvo: 'nfvo', repository: 'repository' },
     packageFolders: [],
+    resourceManagement: 'direct',
     transport: DataTransport.LOCAL_FILE,
   });
 });
@@ -28,6 +29,7 @@ test(refused, 'vnfm.vimm', { vimm: 'vim' });
 test(refused, 'vnfm.vim', { vim: 7 });
 test(refused, 'vnfm.packageFolders', { packageFolders: '/tmp' });
 test(refused, 'vnfm.packageFolders[1]', { packageFolders: ['/a', 'b'] });
+test(refused, 'vnfm.resourceManagement', { resourceManagement: 'both' });
 test(refused, 'vnfm.transport', { transport: 'tape' });
 
 test('parseConfig: disks are read over NBD where that is wanted', (t) => {

@@ -1,0 +1,189 @@
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { Lab } from '../../../app/demo/lab.ts';
+import { Site } from '../../../app/demo/site.ts';
+import { VnfLifecycleOperationGrantingService } from '../../../gen/nfv/grant/v1/grant_pb.js';
+import {
+  type LifecycleOperationOccurrence,
+  type OperationStep,
+  StepState,
+} from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { VnfLcmService } from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
+import { eventually } from '../../support/eventually.ts';
+import { type Block, procedures, type ReportStep } from '../../support/report/steps.ts';
+import { skipUnless } from '../../support/require-tool.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { buildGuestImage, tools } from '../drivers/qemu/lab.ts';
+
+/** What a block does within itself it may have done by a block that the report does not mention. */
+const helpers: readonly string[] = ['vnfm', 'vim', 'repository'];
+
+/** The steps of one clause that a driver's warm, consistent snapshot of a running VNF takes, in our order. */
+const taken: Readonly<Record<string, readonly string[]>> = {
+  // Thawing does not wait for the bookkeeping of step 25.
+  '6.4.1': ['13', '17', '21', '26', '25'],
+  '6.4.2': ['17', '23', '29', '36', '35'],
+  '6.4.3': ['13', '17'],
+  '6.4.4': ['17', '23'],
+  '6.5.1': ['2', '3', '5', '9', '10'],
+  '6.5.2': ['2', '3', '5', '9'],
+  '6.6.1': ['4'],
+  '6.6.2': ['4-5'],
+  '6.6.3': ['4'],
+  '6.6.4': ['4-5'],
+  '6.7.1': ['2', '3', '6', '7'],
+  '6.7.2': ['2', '4', '5'],
+  '6.7.3': ['2', '4'],
+  '6.7.4': ['2', '4'],
+  '6.7.6': ['2', '4'],
+};
+
+function reportStep(t: ExecutionContext, { clause }: OperationStep, number: string): ReportStep {
+  const found = procedures[clause]?.steps.find((step) => step.number === number);
+  if (!found) t.fail(`the report has no step ${number} in clause ${clause}`);
+  return found!;
+}
+
+/** The steps of an operation that the report knows, by clause and VNFC, each with its numbers. */
+function told(t: ExecutionContext, { steps }: LifecycleOperationOccurrence) {
+  const rows = new Map<string, string[]>();
+  for (const step of steps) {
+    if (step.clause === 'Micromano') {
+      t.is(step.clauseStep, '', step.name);
+      continue;
+    }
+    t.is(step.state, StepState.DONE, step.name);
+    const key = `${step.clause} ${step.vnfcInstanceId}`.trim();
+    for (const number of step.clauseStep.split(', ')) {
+      const row = reportStep(t, step, number);
+      t.is(step.caller, row.from as string, `${step.name}: who calls`);
+      if (row.from === row.to) t.true(helpers.includes(step.callee), `${step.name}: who is called`);
+      else {
+        t.is(step.callee, row.to as string, `${step.name}: who is called`);
+        t.is(step.via, (row.via ?? '') as Block | '', `${step.name}: through whom`);
+      }
+      const before = rows.get(key) ?? [];
+      // A block may do one step in several of ours.
+      if (before.at(-1) !== number) rows.set(key, [...before, number]);
+    }
+  }
+  return rows;
+}
+
+/** Exactly these clauses, each as `taken` says, for the VNF or for each of its VNFCs. */
+function isAsReported(
+  t: ExecutionContext,
+  occurrence: LifecycleOperationOccurrence,
+  whole: string,
+  each?: string,
+) {
+  const vnfcs = ['database-0', 'gateway-0'];
+  const expected = new Map<string, readonly string[]>([
+    [whole, taken[whole]!],
+    ...(each ? vnfcs.map((vnfc) => [`${each} ${vnfc}`, taken[each]!] as const) : []),
+  ]);
+  const rows = told(t, occurrence);
+  t.deepEqual(new Map([...rows].sort()), new Map([...expected].sort()));
+}
+
+const modes = {
+  direct: { create: '6.4.1', revert: '6.4.3', pack: '6.6.1', extract: '6.6.3' },
+  indirect: { create: '6.4.2', revert: '6.4.4', pack: '6.6.2', extract: '6.6.4' },
+};
+
+const titles = {
+  direct:
+    '[6.4.1/13 6.4.1/17 6.4.1/21 6.4.1/25 6.4.1/26 6.4.3/13 6.4.3/17 6.6.1/4 6.6.3/4 6.5.1/2 6.5.1/3 6.5.1/5 6.5.1/8 6.5.1/9 6.5.1/10 6.5.2/2 6.5.2/3 6.5.2/5 6.5.2/8 6.5.2/9 6.7.1/2 6.7.1/3 6.7.1/5 6.7.1/6 6.7.1/7 6.7.2/2 6.7.2/4 6.7.2/5 6.7.2/6 6.7.3/2 6.7.3/4 6.7.4/2 6.7.4/4 6.7.6/2 6.7.6/4]',
+  indirect:
+    '[6.4.2/17 6.4.2/23 6.4.2/29 6.4.2/35 6.4.2/36 6.4.4/17 6.4.4/23 6.6.2/4-5 6.6.4/4-5 6.6.2/6-7 6.6.4/6-7]',
+};
+
+const sequences = test.macro({
+  title: (_given, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) =>
+    `procedures on ${driver}, ${mode}: what is printed is what the report's text says ${titles[mode]}`,
+  exec: async (t: ExecutionContext, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) => {
+    if (driver === 'qemu') {
+      if (!skipUnless(t, ...tools)) return;
+      await buildGuestImage();
+    }
+    const folder = await tempFolder(t);
+    const configuration = {
+      version: 1 as const,
+      drivers: [driver],
+      vnfm: { resourceManagement: mode },
+    };
+    const site = await Site.start('test', join(folder, 's'), configuration);
+    t.teardown(() => site.stop());
+    const lab = new Lab(site, () => {});
+    t.teardown(() => lab.clean());
+    const { id: vnfInstanceId } = await lab.instantiate(driver, false);
+    const vnf = await lab.vnf(vnfInstanceId);
+    const agent = await lab.agent(vnf);
+    // A guest that boots on a busy machine may not answer yet.
+    await eventually(
+      'the components answer',
+      () =>
+        agent.states().then(
+          () => true,
+          () => false,
+        ),
+      180_000,
+    );
+    const { create, revert, pack, extract } = modes[mode];
+
+    const taken = await lab.lcm.createVnfSnapshot({ vnfInstanceId });
+    const creation = await lab.follow(taken.lifecycleOperationOccurrenceId);
+    isAsReported(t, creation, '6.5.1', create);
+
+    const { vnfSnapshotInfoId } = taken;
+    const packing = await lab.packages.createVnfSnapshotPackage({ vnfSnapshotInfoId });
+    const { vnfSnapshotPkgId } = packing;
+    isAsReported(t, await lab.follow(packing.lifecycleOperationOccurrenceId), '6.7.1', pack);
+
+    const location = join(folder, 'p.zip');
+    const exported = await lab.packages.exportVnfSnapshotPackage({ vnfSnapshotPkgId, location });
+    isAsReported(t, await lab.follow(exported.lifecycleOperationOccurrenceId), '6.7.3');
+    const deleted = await lab.packages.deleteVnfSnapshotPackage({ vnfSnapshotPkgId });
+    isAsReported(t, await lab.follow(deleted.lifecycleOperationOccurrenceId), '6.7.6');
+    const imported = await lab.packages.importVnfSnapshotPackage({ location });
+    isAsReported(t, await lab.follow(imported.lifecycleOperationOccurrenceId), '6.7.4');
+
+    const extracted = await lab.packages.extractVnfSnapshotPackage({ vnfSnapshotPkgId });
+    isAsReported(t, await lab.follow(extracted.lifecycleOperationOccurrenceId), '6.7.2', extract);
+
+    const reverted = await site.client(VnfLcmService, 'em').revertToVnfSnapshot({
+      vnfInstanceId,
+      vnfSnapshotInfoId: extracted.vnfSnapshotInfoId,
+    });
+    const reversion = await lab.follow(reverted.lifecycleOperationOccurrenceId);
+    isAsReported(t, reversion, '6.5.2', revert);
+    await recorded(t, site, creation, mode);
+  },
+});
+
+/** In indirect mode the NFVO has a record of every call that changed something, and in direct mode of none. */
+async function recorded(
+  t: ExecutionContext,
+  site: Site,
+  { grantId }: LifecycleOperationOccurrence,
+  mode: keyof typeof modes,
+): Promise<void> {
+  const granting = site.client(VnfLifecycleOperationGrantingService, 'oss');
+  const { grant } = await granting.getGrant({ grantId });
+  const calls = grant!.resourceCalls.map(({ method }) =>
+    method.replace(/Virtualised(Compute|Storage)Resource/, ''),
+  );
+  const pair = (name: string) => [name, name];
+  t.deepEqual(
+    calls.sort(),
+    mode === 'direct'
+      ? []
+      : ['CreateSnapshot', 'Hold', 'Quiesce', 'Release', 'Unquiesce'].flatMap(pair),
+  );
+  t.true(grant!.resourceCalls.every((call) => call.resourceProviderId === 'vim'));
+}
+
+test.serial(sequences, 'wasmvm', 'direct');
+test.serial(sequences, 'wasmvm', 'indirect');
+test.serial(sequences, 'qemu', 'direct');
+test.serial(sequences, 'qemu', 'indirect');
