@@ -32,14 +32,16 @@ export class Grants {
     this.#clock = clock;
   }
 
+  /** Keeps a grant, but not that of a query, which has no occurrence: who polls would push out those that are at work. */
   async add(grant: Omit<Grant, '$typeName' | 'grantTime' | 'resourceCalls'>): Promise<Grant> {
     const grantTime = timestampFromDate(this.#clock.now());
     const record = create(GrantSchema, { ...grant, grantTime });
+    if (record.vnfLcmOpOccId === '') return record;
     await this.#store.transaction(async (tx) => {
       const collection = tx.collection(grants);
       const byOperation = tx.collection(grantOfOperation);
       await collection.insert(record.id, record);
-      if (record.vnfLcmOpOccId !== '') await byOperation.put(record.vnfLcmOpOccId, record.id);
+      await byOperation.put(record.vnfLcmOpOccId, record.id);
       const surplus = (await collection.count()) - grantsMax;
       if (surplus <= 0) return;
       const oldest = await collection.list({ order: 'oldest', limit: Math.min(surplus, 1000) });

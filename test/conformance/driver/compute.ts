@@ -71,7 +71,7 @@ export const computeChecks: readonly Check[] = [
   },
   {
     title:
-      'compute §OperateCompute: start, pause, unpause and a power cut reach the states they name',
+      'compute §OperateCompute: start, pause, unpause and a power cut reach the states they name [Nfvi.006]',
     needs: [...running, CapabilityName.PAUSE],
     async run(kit) {
       const guest = await bootGuest(kit);
@@ -102,7 +102,7 @@ export const computeChecks: readonly Check[] = [
     },
   },
   {
-    title: 'compute §OperateCompute: a graceful stop ends in STOPPED within its time',
+    title: 'compute §OperateCompute: a graceful stop ends in STOPPED within its time [Nfvi.006]',
     needs: running,
     async run(kit) {
       const guest = await bootGuest(kit);

@@ -31,7 +31,7 @@ const warm = [CapabilityName.COMPUTE, CapabilityName.VNF_CHANNEL, CapabilityName
 export const dataChecks: readonly Check[] = [
   {
     title:
-      'data §OpenSnapshotData: one location for each image, with one token, a time and the size of the image',
+      'data §OpenSnapshotData: one location for each image, with one token, a time and the size of the image [5.1.3.8/image-files Nfvi.003]',
     needs: warm,
     async run(kit) {
       const taken = await snapshot(kit, await bootGuest(kit));
@@ -110,7 +110,7 @@ export const dataChecks: readonly Check[] = [
   },
   {
     title:
-      'data §BeginSnapshotImport: a snapshot that was copied out comes in again, byte for byte, and reverts',
+      'data §BeginSnapshotImport: a snapshot that was copied out comes in again, byte for byte, and reverts [5.1.3.9/image-files Nfvi.003]',
     needs: warm,
     run: importAgain,
   },

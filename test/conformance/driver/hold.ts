@@ -120,7 +120,8 @@ export const holdChecks: readonly Check[] = [
     },
   },
   {
-    title: 'hold §CreateInstanceSnapshot: a capture without a lease leaves the guest running',
+    title:
+      'hold §CreateInstanceSnapshot: a capture without a lease leaves the guest running [5.1.3.2/leave-running]',
     needs: warm,
     async run(kit) {
       const guest = await bootGuest(kit);
@@ -136,7 +137,8 @@ export const holdChecks: readonly Check[] = [
     run: commonHold,
   },
   {
-    title: 'hold §QuiesceCompute: file systems are frozen and thawed, and the guest says how many',
+    title:
+      'hold §QuiesceCompute: file systems are frozen and thawed, and the guest says how many [5.1.3.2/quiesce Nfvi.005]',
     needs: [...needs, CapabilityName.QUIESCE],
     async run(kit) {
       const guest = await bootGuest(kit);

@@ -16,7 +16,7 @@ export const identityChecks: readonly Check[] = [
   },
   {
     title:
-      'identity §WatchCapabilities: the list comes at once, has each capability once, and reasons for what is missing',
+      'identity §WatchCapabilities: the list comes at once, has each capability once, and reasons for what is missing [Nfvi.001 5.3-2/advertise]',
     async run({ client }) {
       const first = await firstOf(client.watchCapabilities({}), () => true);
       const capabilities = first?.capabilities ?? [];

@@ -36,13 +36,13 @@ async function listed(kit: Kit, computeId: string): Promise<string[]> {
 export const snapshotChecks: readonly Check[] = [
   {
     title:
-      'snapshot §CreateInstanceSnapshot: every technique that is claimed works and is recorded',
+      'snapshot §CreateInstanceSnapshot: every technique that is claimed works and is recorded [Vim.001 Nfvi.001 5.3-2/utilize]',
     needs: [CapabilityName.COMPUTE, CapabilityName.VNF_CHANNEL],
     run: claimedTechniques,
   },
   {
     title:
-      'snapshot §CreateInstanceSnapshot: a warm snapshot has memory, devices and all disks, and says how and when',
+      'snapshot §CreateInstanceSnapshot: a warm snapshot has memory, devices and all disks, and says how and when [5.1.3.2/instance 5.1.3.2/memory 5.1.3.2/disk 5.1.3.2/live 5.1.3.2/metadata Nfvi.002 6.3/nfvi]',
     needs: warm,
     async run(kit) {
       const guest = await bootGuest(kit);
@@ -86,7 +86,7 @@ export const snapshotChecks: readonly Check[] = [
   },
   {
     title:
-      'snapshot §CreateInstanceSnapshot: snapshots stay as they are while the guest runs on; the list is oldest first',
+      'snapshot §CreateInstanceSnapshot: snapshots stay as they are while the guest runs on; the list is oldest first [5.1.3.5/list 5.1.3.6/show]',
     needs: warm,
     async run(kit) {
       const { gateway } = await bootPair(kit);
@@ -103,7 +103,7 @@ export const snapshotChecks: readonly Check[] = [
   },
   {
     title:
-      'snapshot §CreateInstanceSnapshot: stop_after leaves the guest stopped at what was captured',
+      'snapshot §CreateInstanceSnapshot: stop_after leaves the guest stopped at what was captured [5.1.3.2/stop]',
     needs: warm,
     async run(kit) {
       const guest = await bootGuest(kit);
@@ -125,7 +125,7 @@ export const snapshotChecks: readonly Check[] = [
   },
   {
     title:
-      'snapshot §RevertToInstanceSnapshot: a warm revert brings memory and disks back, and a new generation',
+      'snapshot §RevertToInstanceSnapshot: a warm revert brings memory and disks back, and a new generation [5.1.3.3/revert 5.1.3.3/state Nfvi.002 6.3/nfvi]',
     needs: warm,
     run: warmRevert,
   },
@@ -152,7 +152,8 @@ export const snapshotChecks: readonly Check[] = [
     },
   },
   {
-    title: 'snapshot §RevertToInstanceSnapshot: STOPPED brings the disks back and nothing runs',
+    title:
+      'snapshot §RevertToInstanceSnapshot: STOPPED brings the disks back and nothing runs [5.1.3.3/state]',
     needs: warm,
     async run(kit) {
       const { gateway } = await bootPair(kit);
@@ -189,7 +190,7 @@ export const snapshotChecks: readonly Check[] = [
   },
   {
     title:
-      'snapshot §UpdateInstanceSnapshot: the name and pairs change, an empty value removes a pair',
+      'snapshot §UpdateInstanceSnapshot: the name and pairs change, an empty value removes a pair [5.1.3.4/metadata 5.1.3.4/rename]',
     async run(kit) {
       const { snapshotId } = await snapshot(kit, await makeGuest(kit, 'gateway'), {
         memory: false,
@@ -204,7 +205,7 @@ export const snapshotChecks: readonly Check[] = [
   },
   {
     title:
-      'snapshot §ListInstanceSnapshots: the filter is ETSI’s, and an unknown attribute is INVALID_ARGUMENT',
+      'snapshot §ListInstanceSnapshots: the filter is ETSI’s, and an unknown attribute is INVALID_ARGUMENT [5.1.3.5/filter]',
     async run(kit) {
       const guest = await makeGuest(kit, 'gateway');
       const one = await snapshot(kit, guest, { memory: false });
@@ -238,7 +239,8 @@ export const snapshotChecks: readonly Check[] = [
     },
   },
   {
-    title: 'snapshot §DeleteInstanceSnapshot: deleting the middle of three leaves the others whole',
+    title:
+      'snapshot §DeleteInstanceSnapshot: deleting the middle of three leaves the others whole [5.1.3.7/consolidate]',
     needs: warm,
     run: deleteTheMiddle,
   },

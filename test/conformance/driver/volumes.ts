@@ -70,7 +70,7 @@ export const volumeChecks: readonly Check[] = [
   },
   {
     title:
-      'volumes §AttachVolume: a volume joins a stopped guest, one guest at a time, and leaves it with its content',
+      'volumes §AttachVolume: a volume joins a stopped guest, one guest at a time, and leaves it with its content [Nfvi.004]',
     async run(kit) {
       const guest = await makeGuest(kit, 'gateway');
       const other = await makeGuest(kit, 'gateway', guest.networkId);

@@ -26,7 +26,7 @@ async function nfvo(t: ExecutionContext, policy: unknown) {
   };
 }
 
-test('nfvo: a grant names the rule, the VIM and the request, and can be read again', async (t) => {
+test('nfvo: a grant names the rule, the VIM and the request, and can be read again [Nfvo.001 6.3/nfvo]', async (t) => {
   const { granting } = await nfvo(t, {
     default: 'refuse',
     rules: [{ name: 'lab', vnfInstanceIds: ['vnf-1'], decision: 'grant' }],

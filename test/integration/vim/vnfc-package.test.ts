@@ -96,7 +96,7 @@ async function pack({ packages, call }: Vim, id: string, snapshotId: string, par
   throw new Error('the stream ended without a package');
 }
 
-test('vim: a captured VNFC is packed, extracted under another id and reverted to', async (t) => {
+test('vim: a captured VNFC is packed, extracted under another id and reverted to [Vim.002 Vim.003 Vnfm.007 6.3/vim-support 6.3/vim-execute]', async (t) => {
   const vim = await vimWithDriver(t);
   await runningGateway(vim);
   const taken = await snapshot(vim, 'snap-1');

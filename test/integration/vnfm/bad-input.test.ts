@@ -139,7 +139,7 @@ test('VNFM: a snapshot that is being packed cannot be deleted', async (t) => {
   await completed(rig, packed.lifecycleOperationOccurrenceId);
 });
 
-test('VNFM: a descriptor that forbids snapshots and reversions is obeyed', async (t) => {
+test('VNFM: a descriptor that forbids snapshots and reversions is obeyed [Vnfsd.001 Vnfsd.002]', async (t) => {
   const rig = await startRig(t);
   const { FORBIDDEN } = Permission;
   const vnfd = demoVnfd({ create: FORBIDDEN, revert: FORBIDDEN });
@@ -199,7 +199,7 @@ test('VNFM: a snapshot resource made before is filled once', async (t) => {
   });
 });
 
-test('VNFM: a change with an old etag is refused, one with the present etag is made', async (t) => {
+test('VNFM: a change with an old etag is refused, one with the present etag is made [5.1.3.4/metadata 5.1.3.4/rename]', async (t) => {
   const rig = await startRig(t);
   const vnfSnapshotInfoId = await snapshotOf(t, rig);
   const { vnfSnapshotInfos } = await rig.lcm.queryVnfSnapshotInfo({});
@@ -233,7 +233,7 @@ test(location, 'a folder that is not allowed', '/etc/p.zip');
 test(location, 'a path that climbs', 'FOLDER/../p.zip');
 test(location, 'a folder that is not there', 'FOLDER/nowhere/p.zip');
 
-test('VNFM: the policy may refuse queries of packages, and operations before they touch anything', async (t) => {
+test('VNFM: the policy may refuse queries of packages, and operations before they touch anything [6.7.5/2 6.7.5/3 5.2.8/2 Nfvo.001 6.3/nfvo]', async (t) => {
   const rig = await startRig(t);
   const vnfSnapshotInfoId = await snapshotOf(t, rig);
   rig.refused.add(OperationType.QUERY_PACKAGE).add(OperationType.CREATE_PACKAGE);

@@ -115,7 +115,7 @@ const cancelled = test.macro({
 
 for (const method of ['notify', 'quiesce', 'hold', 'release']) test(cancelled, method);
 
-test('create VNF snapshot: a hold that ends before the capture fails the whole, and nothing is kept', async (t) => {
+test('create VNF snapshot: a hold that ends before the capture fails the whole, and nothing is kept [5.1.3.2/atomic]', async (t) => {
   const arrange = ({ world }: Rig) => world.before('capture', 'database-0', () => sleep(300));
   const { rig, vnf, end } = await attempt(t, arrange, { holdDeadlineMs: 100 });
   t.is(end.operationState, OperationState.ROLLED_BACK);
@@ -223,7 +223,7 @@ test('create VNF snapshot: an agent that is silent lowers a preferred one and en
   );
 });
 
-test('create VNF snapshot: without consistency nobody is told, frozen or held', async (t) => {
+test('create VNF snapshot: without consistency nobody is told, frozen or held [Vnfsd.008]', async (t) => {
   const { NONE } = ConsistencyPolicy;
   const { rig, told, end } = await attempt(t, () => {}, { consistency: NONE });
   t.is(end.operationState, OperationState.COMPLETED);
@@ -245,7 +245,7 @@ test('create VNF snapshot: every component is held before any is captured, and c
   t.true(last('release') < order.indexOf('unquiesce'));
 });
 
-test('create VNF snapshot: an order of the descriptor holds within each phase', async (t) => {
+test('create VNF snapshot: an order of the descriptor holds within each phase [Vnfsd.017]', async (t) => {
   const rig = await startRig(t);
   const vnf = await instantiated(rig, demoVnfd({ createOrder: ['database', 'gateway'] }));
   await watchAsVnf(t, rig, vnf);

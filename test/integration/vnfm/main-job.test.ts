@@ -71,7 +71,7 @@ test('VNFM: a VNF goes back in time through a package on another manager', async
   );
 });
 
-test('VNFM: a snapshot says how well its parts fit together', async (t) => {
+test('VNFM: a snapshot says how well its parts fit together [5.1.3.6/show]', async (t) => {
   const rig = await startRig(t);
   const vnf = await instantiated(rig);
   await watchAsVnf(t, rig, vnf);
@@ -89,7 +89,7 @@ test('VNFM: a snapshot says how well its parts fit together', async (t) => {
   t.true(info?.vnfSnapshot?.vnfcSnapshots.every((part) => part.warm));
 });
 
-test('VNFM: a snapshot whose data is gone at the VIM is LOST, a package the repository lost too', async (t) => {
+test('VNFM: a snapshot whose data is gone at the VIM is LOST, a package the repository lost too [Vnfm.008 Vnfm.009 6.3/vnfm-repository 6.3/vnfm-package-repository]', async (t) => {
   const rig = await startRig(t);
   const vnf = await instantiated(rig);
   await watchAsVnf(t, rig, vnf);

@@ -185,7 +185,7 @@ test('revert: the VNF is told of the end with the id of the run that begins', as
   t.not(told.heard.at(-1)?.generationId, first);
 });
 
-test('revert: a cold snapshot boots the components from its disks', async (t) => {
+test('revert: a cold snapshot boots the components from its disks [6.4.3/5 6.4.3/25]', async (t) => {
   const at = await ready(t, SnapshotType.COLD);
   const { rig, vnf } = at;
   const end = await revert(at);

@@ -31,7 +31,7 @@ function snapshotOf(vduIds: string[], changes: { memory?: boolean; disk?: string
 
 const demo = snapshotOf(['gateway', 'database']);
 
-test('planRevert: a warm frozen snapshot is loaded, thawed, and secured by a warm safety snapshot', (t) => {
+test('planRevert: a warm frozen snapshot is loaded, thawed, and secured by a warm safety snapshot [5.2.3/3 5.2.3/4]', (t) => {
   const plan = planRevert(situation(), demo, careful);
   t.deepEqual(
     plan.vnfcs.map(({ warm, thaw, startAfter, running, safety }) => {
@@ -61,7 +61,7 @@ test('planRevert: the request may do without safety snapshots', (t) => {
   t.true(plan.vnfcs.every(({ safety }) => safety === 'none'));
 });
 
-test('planRevert: a descriptor that forbids reversions is obeyed', async (t) => {
+test('planRevert: a descriptor that forbids reversions is obeyed [Vnfsd.002]', async (t) => {
   const vnfd = vnfdOf(undefined, { revert: Permission.FORBIDDEN });
   await throwsRpc(t, async () => planRevert(situation(vnfd), demo, careful), {
     code: Code.FAILED_PRECONDITION,
@@ -96,7 +96,7 @@ test('planRevert: memory that cannot be loaded here is refused before anything i
   });
 });
 
-test('planRevert: an order and a VNF that wants no notification are obeyed', (t) => {
+test('planRevert: an order and a VNF that wants no notification are obeyed [Vnfsd.018]', (t) => {
   const vnfd = vnfdOf(undefined, {
     revertOrder: ['database'],
     consistency: ConsistencyPolicy.NONE,

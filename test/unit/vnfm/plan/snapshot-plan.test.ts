@@ -39,7 +39,7 @@ test('planSnapshot: without any wish all components are captured warm, frozen an
   t.deepEqual([plan.excluded, plan.ordered, plan.holdDeadlineMs], [[], false, 30_000]);
 });
 
-test('planSnapshot: the type of the request counts where the descriptor leaves it open', (t) => {
+test('planSnapshot: the type of the request counts where the descriptor leaves it open [Vnfsd.005 Vnfm.001 5.2.2/3]', (t) => {
   const vnfd = vnfdOf(undefined, { vnfc: [typed('database', SnapshotType.WARM)] });
   const plan = planSnapshot(situation(vnfd), { ...nothing, type: SnapshotType.COLD });
   t.deepEqual(
@@ -59,7 +59,7 @@ test('planSnapshot: a type that no component is open for is refused', async (t) 
   );
 });
 
-test('planSnapshot: a consistency that contradicts the descriptor is refused', async (t) => {
+test('planSnapshot: a consistency that contradicts the descriptor is refused [Vnfsd.008]', async (t) => {
   const vnfd = vnfdOf(undefined, { consistency: ConsistencyPolicy.REQUIRED });
   await throwsRpc(
     t,
@@ -68,7 +68,7 @@ test('planSnapshot: a consistency that contradicts the descriptor is refused', a
   );
 });
 
-test('planSnapshot: a descriptor that forbids snapshots is obeyed', async (t) => {
+test('planSnapshot: a descriptor that forbids snapshots is obeyed [Vnfsd.001]', async (t) => {
   const vnfd = vnfdOf(undefined, { create: Permission.FORBIDDEN });
   await throwsRpc(t, async () => planSnapshot(situation(vnfd), nothing), {
     code: Code.FAILED_PRECONDITION,
@@ -76,7 +76,7 @@ test('planSnapshot: a descriptor that forbids snapshots is obeyed', async (t) =>
   });
 });
 
-test('planSnapshot: what is left out is named with its reason', (t) => {
+test('planSnapshot: what is left out is named with its reason [Vnfsd.003 Vnfsd.016 Vnfm.002 5.2.2/4 6.3/vnfm-resolve]', (t) => {
   const vnfd = vnfdOf((it) => {
     const data = it.virtualStorageDesc[0]!;
     it.virtualStorageDesc.push(
@@ -117,7 +117,7 @@ test('planSnapshot: a component that the descriptor leaves out cannot be asked f
   );
 });
 
-test('planSnapshot: memory that cannot be captured now refuses a warm snapshot, with the reason', async (t) => {
+test('planSnapshot: memory that cannot be captured now refuses a warm snapshot, with the reason [5.3-2/utilize]', async (t) => {
   const driver = driverWithout(CapabilityName.MEMORY_EXTERNAL);
   const components = [component('gateway', { driver }), component('database')];
   const error = await throwsRpc(
@@ -177,7 +177,7 @@ test('planSnapshot: a component that is held after a reversion has to run first'
   });
 });
 
-test('planSnapshot: an order puts the components named first, in that order', (t) => {
+test('planSnapshot: an order puts the components named first, in that order [Vnfsd.017]', (t) => {
   const vnfd = vnfdOf(undefined, { createOrder: ['database'] });
   const plan = planSnapshot(situation(vnfd), nothing);
   t.true(plan.ordered);

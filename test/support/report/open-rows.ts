@@ -1,0 +1,22 @@
+/**
+ * Rows of the report that no test shows yet. A row leaves this list when a test has its tag; nothing may be added for what had one.
+ */
+export const openRows: ReadonlySet<string> = new Set(
+  `
+    6.4.1/1 6.4.1/2 6.4.1/3 6.4.1/4 6.4.1/5 6.4.1/9 6.4.1/30 6.4.1/34 6.4.1/38 6.4.2/1 6.4.2/2
+    6.4.2/3 6.4.2/4 6.4.2/5 6.4.2/11 6.4.2/42 6.4.2/48 6.4.2/54 6.4.3/1 6.4.3/2 6.4.3/3 6.4.3/4
+    6.4.3/9 6.4.3/21 6.4.3/29 6.4.4/1 6.4.4/2 6.4.4/3 6.4.4/4 6.4.4/5 6.4.4/11 6.4.4/29 6.4.4/35
+    6.4.4/41 6.5.1/13 6.5.2/12 6.6.1/2 6.6.1/3 6.6.2/2 6.6.2/3 6.6.3/2 6.6.3/3 6.6.4/2 6.6.4/3
+    6.7.5/1 6.7.5/4 6.7.5/5 5.2.8/1 5.2.8/3 5.2.1/online-testing 5.2.1/root-cause-analysis
+    5.2.1/lifecycle-procedure 5.2.1/quick-recovery 5.3-2/target-host 6.3/vim-expose
+    5.1.3.2/tcp-established 5.1.3.2/path 5.1.3.3/tcp-established 5.1.3.3/file-locks 5.1.3.3/force
+    5.1.3.3/host 5.1.3.4/update 5.1.3.7/filter Vnfm.006 ViVnfm-Vcrm.001 ViVnfm-Vcrm.002
+    OrVi-Vcrm.001 OrVi-Vcrm.002 Or-Vnfm.001 OrVnfm-Vspm.002 OsMaNfvo-Nslm.001 OsMaNfvo-Nslm.002
+    Vnfsd.004 Vnfsd.006 Vnfsd.007 Vnfsd.009 Vnfsd.010 Vnfsd.011 Vnfsd.012 Vnfsd.013 Vnfsd.014
+    Vnfsd.015 4.1.1/1 4.1.1/2 4.1.1/3 4.1.1/4 4.1.1/5 4.1.1/6 4.1.1/7 4.1.1/8 4.2.1/1 4.2.1/2
+    4.2.1/3 4.2.1/4 4.2.1/5 4.3.1/1 4.3.1/2 4.3.1/3 4.3.1/4 4.3.1/5 4.3.2/1 4.3.2/2 4.3.2/3 4.3.2/4
+    4.3.2/5 4.3.2/6
+  `
+    .trim()
+    .split(/\s+/),
+);
