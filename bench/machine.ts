@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { promisify } from 'node:util';
+import { scalingOfTwoThreads } from './scaling.ts';
 import type { Machine } from './types.ts';
 
 const run = promisify(execFile);
@@ -16,6 +17,7 @@ export async function describeMachine(): Promise<Machine> {
     system: /^PRETTY_NAME="?([^"\n]*)/m.exec(about)?.[1] ?? process.platform,
     node: process.version,
     loadAverage: loadavg()[0]!,
+    scalingOfTwoThreads: await scalingOfTwoThreads(),
   };
 }
 

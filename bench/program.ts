@@ -2,7 +2,13 @@ import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 
 export const projectFolder = join(import.meta.dirname, '..');
-export const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1'];
+/** Those of the launcher. */
+export const nodeFlags = [
+  '--disable-warning=ExperimentalWarning',
+  '--single-threaded-gc',
+  '--min-semi-space-size=2',
+  '--max-semi-space-size=2',
+];
 const compileCache = resolve(
   process.env.NODE_COMPILE_CACHE ?? join(projectFolder, 'build/compile-cache'),
 );

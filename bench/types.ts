@@ -78,6 +78,8 @@ export type Machine = {
   node: string;
   /** Before the first case: much above 0 says that others were at work. */
   loadAverage: number;
+  /** What two threads of pure computing do of what one does: the bound of a second worker. */
+  scalingOfTwoThreads: number;
 };
 export type ToolVersion = { name: string; version?: string; missing?: string };
 export type ImageNote = { name: string; bytes: number; note: string };

@@ -21,8 +21,10 @@ export function markdown(report: Report): string {
 
 function about({ machine, commit, at, rounds, smoke }: Report): string {
   const { processor, processors, memoryBytes, kernel, system, node, loadAverage } = machine;
+  const scaling = machine.scalingOfTwoThreads.toFixed(2);
   const lines = [
     `- machine: ${processor}, ${processors} processors, ${Math.round(memoryBytes / 1024 ** 3)} GiB, ${system}, Linux ${kernel}, Node ${node}`,
+    `- two threads of pure hashing do ${scaling} times the work of one: what a second worker can bring at most`,
     `- commit: ${commit}, ${at}, ${rounds} rounds; load average before: ${loadAverage.toFixed(1)}`,
   ];
   if (smoke) lines.push('- a smoke run: tiny images; the figures mean nothing');

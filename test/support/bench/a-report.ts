@@ -44,6 +44,7 @@ export function reportOf(cases: CaseResult[]): Report {
       system: 'Debian',
       node: 'v26',
       loadAverage: 0.25,
+      scalingOfTwoThreads: 1.8,
     },
     tools: [
       { name: 'lz4', version: '1.9.4' },
