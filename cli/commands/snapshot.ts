@@ -13,18 +13,23 @@ import { findOne, type Kind } from '../find.ts';
 import { messageJson } from '../message-json.ts';
 import { reportOperation } from '../occurrence.ts';
 import { enumName, printFields, printJson, printTable } from '../output.ts';
+import { showPlan } from '../plan.ts';
 import type { Session } from '../session.ts';
 import { operations } from './operation.ts';
 import { findVnf, lifeCycle } from './vnf.ts';
 
 type WaitOptions = CommonOptions & { wait: boolean };
 type CreateOptions = WaitOptions & {
+  plan?: boolean;
   name?: string;
   cold?: boolean;
   warm?: boolean;
   consistency?: string;
   vnfc?: string[];
 };
+
+const planHelp =
+  'say what would be done, by which techniques, and what is not possible; do nothing';
 
 export function snapshotCommand(program: Command): void {
   const snapshot = program
@@ -48,6 +53,7 @@ function createCommand(snapshot: Command): void {
         'otherwise); preferred: the best that can be reached; none: one component after the other',
     )
     .option('--vnfc <ids...>', 'only these VNFC instances')
+    .option('--plan', planHelp)
     .action(
       clientAction<CreateOptions>(async (session, options, idOrName) => {
         const { id } = await findVnf(session, idOrName!);
@@ -57,7 +63,9 @@ function createCommand(snapshot: Command): void {
           type: snapshotType(options),
           consistency: consistencyPolicy(options.consistency),
           vnfcInstanceIds: options.vnfc ?? [],
+          validateOnly: options.plan === true,
         });
+        if (started.plan) return showPlan(started.plan, options.json === true);
         const { lifecycleOperationOccurrenceId: operation, vnfSnapshotInfoId } = started;
         if (!options.json) process.stdout.write(`snapshot ${vnfSnapshotInfoId}\n`);
         const follow = { json: options.json === true, wait: options.wait };
@@ -84,15 +92,18 @@ function revertCommand(snapshot: Command): void {
   asOperation(snapshot.command('revert <vnf> <snapshot>'))
     .description('bring a VNF back to a snapshot: wholly, or not at all')
     .option('--skip-safety-snapshot', 'do not take a safety snapshot first')
+    .option('--plan', planHelp)
     .action(
-      clientAction<WaitOptions & { skipSafetySnapshot?: boolean }>(
+      clientAction<WaitOptions & { skipSafetySnapshot?: boolean; plan?: boolean }>(
         async (session, options, idOrName, snapshot) => {
           const { id } = await findVnf(session, idOrName!);
           const started = await lifeCycle(session).revertToVnfSnapshot({
             vnfInstanceId: id,
             vnfSnapshotInfoId: await snapshotId(session, snapshot!),
             skipSafetySnapshot: options.skipSafetySnapshot === true,
+            validateOnly: options.plan === true,
           });
+          if (started.plan) return showPlan(started.plan, options.json === true);
           return reportOperation(operations(session), started.lifecycleOperationOccurrenceId, {
             json: options.json === true,
             wait: options.wait,

@@ -59,6 +59,7 @@ import {
   type LifecycleOperationOccurrence,
   LifecycleOperationOccurrenceSchema,
   OperationState,
+  type OperationStep,
 } from '../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import {
   failedPrecondition,
@@ -80,6 +81,7 @@ import { type IdempotentRequest, RequestIds } from '../request-ids.ts';
 import type { OperationDefinition } from './definition.ts';
 import { type Entry, insertEntry, type Journal, journals, occurrences } from './journal.ts';
 import { Keeper, loadEntry } from './keeper.ts';
+import { type EngineLimits, limitsDefault } from './limits.ts';
 import { firstState, isAtRest, isFinal } from './next-state.ts';
 import { buildPlan, syncSteps } from './plan.ts';
 import { Runner } from './runner.ts';
@@ -97,25 +99,6 @@ export {
   type StepContext,
   sequence,
 } from './definition.ts';
-
-/** Bounds of an engine. */
-export type EngineLimits = {
-  /** Operations that are not in a final state, FAILED_TEMP included. Default: 256. */
-  unfinishedMax: number;
-  /** Occurrences kept after their final state; the oldest go first. Default: 10000. */
-  retainedFinishedMax: number;
-  /** Watches at the same time. Default: 1000. */
-  watchersMax: number;
-  /** How long a stop waits for an operation that holds something, in ms; letting go needs time too. Default: 5000. */
-  holdPatienceMs: number;
-};
-
-const limitsDefault: EngineLimits = {
-  unfinishedMax: 256,
-  retainedFinishedMax: 10_000,
-  watchersMax: 1_000,
-  holdPatienceMs: 5_000,
-};
 
 export type EngineOptions = {
   /** The plugin's own store; the engine uses collections whose names start with "operation". */
@@ -204,10 +187,7 @@ export class OperationEngine {
    */
   async accept(options: AcceptOptions): Promise<{ id: string; repeated: boolean }> {
     this.#checkRunning();
-    const definition = this.#definitions.get(options.definition);
-    if (definition === undefined) {
-      throw internal('OPERATION_DEFINITION', `no operation is named "${options.definition}"`);
-    }
+    const definition = this.#definition(options.definition);
     const entry = this.#newEntry(definition, options);
     const { id } = entry.occurrence;
     this.#accepting++;
@@ -227,6 +207,11 @@ export class OperationEngine {
     } finally {
       this.#accepting--;
     }
+  }
+
+  /** The steps that an operation would have, all PENDING; nothing is recorded. Errors: what `plan` throws. */
+  preview({ definition, input }: Pick<AcceptOptions, 'definition' | 'input'>): OperationStep[] {
+    return this.#newEntry(this.#definition(definition), { definition, input }).occurrence.steps;
   }
 
   /** The occurrence as it is now. NOT_FOUND with reason OPERATION_UNKNOWN. */
@@ -302,6 +287,12 @@ export class OperationEngine {
     const stop = (runner: Runner) => runner.stop(this.#limits.holdPatienceMs);
     await Promise.all([...this.#runners.values()].map(stop));
     this.#watchers.changedAll();
+  }
+
+  #definition(name: string): OperationDefinition {
+    const definition = this.#definitions.get(name);
+    if (definition !== undefined) return definition;
+    throw internal('OPERATION_DEFINITION', `no operation is named "${name}"`);
   }
 
   async #takeUp(id: string): Promise<void> {

@@ -8,6 +8,13 @@ export const memoryCapabilities: readonly CapabilityName[] = [
   CapabilityName.MEMORY_INTERNAL,
 ];
 
+/** Each of them is enough to capture disks. */
+export const diskCapabilities: readonly CapabilityName[] = [
+  CapabilityName.DISK_EXTERNAL_INCREMENTAL,
+  CapabilityName.DISK_EXTERNAL_SEQUENTIAL,
+  CapabilityName.DISK_INTERNAL,
+];
+
 /** What the driver of one component can do now. */
 export class DriverView {
   readonly #driver: DriverCapabilities;

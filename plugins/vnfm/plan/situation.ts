@@ -25,8 +25,8 @@ export type Component = {
   driver: DriverView;
 };
 
-/** What planning looks at. */
-export type Situation = { vnfd: Vnfd; components: Component[] };
+/** What planning looks at, and when. */
+export type Situation = { vnfd: Vnfd; components: Component[]; now: Date };
 
 /**
  * Puts together what the VNFM recorded and what the VIM says now. FAILED_PRECONDITION with reason
@@ -36,6 +36,7 @@ export function situationOf(
   vnf: VnfInstance,
   computes: readonly VirtualCompute[],
   drivers: readonly DriverCapabilities[],
+  now: Date,
 ): Situation {
   const info = vnf.instantiatedVnfInfo;
   const storages = new Map(
@@ -60,7 +61,7 @@ export function situationOf(
       driver: driverOf(drivers, compute.driver, environment),
     };
   });
-  return { vnfd: vnf.vnfd!, components };
+  return { vnfd: vnf.vnfd!, components, now };
 }
 
 /** True when the component is in memory: it can be held, and its memory can be captured. */

@@ -3,14 +3,17 @@ import { CapabilityName } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import {
   ConsistencyPolicy,
   Permission,
+  PowerOff,
   SnapshotType,
+  type VnfcSnapshotDescriptor,
   type Vnfd,
 } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { failedPrecondition, invalidArgument } from '../../../sdk/errors.ts';
 import { holdDeadlineMsDefault, prepareTimeoutMsDefault } from '../vnfd/snapshot-descriptor.ts';
-import { memoryCapabilities } from './capabilities.ts';
+import { diskCapabilities, memoryCapabilities } from './capabilities.ts';
 import { contradiction, selectComponents, selectDisks } from './selection.ts';
 import { type Component, inOrder, isAlive, type Situation } from './situation.ts';
+import { isWithin, nextOpening } from './windows.ts';
 
 /** The parameters of a request, where the descriptor leaves things open. */
 export type SnapshotWishes = {
@@ -26,8 +29,13 @@ export type VnfcSnapshotPlan = {
   computeId: string;
   /** Memory and device state are captured: a warm snapshot. */
   memory: boolean;
-  /** It runs, so it is held. */
+  /** It runs when it is captured, so it is held. */
   running: boolean;
+  /** Vnfsd.009: it runs now and is shut down before, or after it is captured. */
+  stopBefore: boolean;
+  stopAfter: boolean;
+  /** Vnfsd.010: it is booted after it is captured. */
+  startAfter: boolean;
   disks: { storageId: string; name: string }[];
   /** File systems are frozen; if not, the reason is in `noFreezeReason`. */
   freeze: boolean;
@@ -49,16 +57,11 @@ export type SnapshotPlan = {
   excluded: string[];
 };
 
-const diskCapabilities = [
-  CapabilityName.DISK_EXTERNAL_INCREMENTAL,
-  CapabilityName.DISK_EXTERNAL_SEQUENTIAL,
-  CapabilityName.DISK_INTERNAL,
-];
-
 /**
  * Plans a snapshot from the descriptor, the request and what the drivers can do now; pure.
  *
- * FAILED_PRECONDITION with reason SNAPSHOT_FORBIDDEN (Vnfsd.001) or COMPONENT_HELD;
+ * FAILED_PRECONDITION with reason SNAPSHOT_FORBIDDEN (Vnfsd.001), SNAPSHOT_WINDOW_CLOSED
+ * (Vnfsd.004) or COMPONENT_HELD;
  * INVALID_ARGUMENT with reason VNFC_UNKNOWN or DESCRIPTOR_CONTRADICTION; UNIMPLEMENTED with reason
  * CAPABILITY_MISSING.
  */
@@ -69,6 +72,7 @@ export function planSnapshot(situation: Situation, wishes: SnapshotWishes): Snap
     const text = `VNFD "${vnfd.vnfdId}" forbids snapshots (snapshotDescriptor.create)`;
     throw failedPrecondition('SNAPSHOT_FORBIDDEN', text, { vnfd: vnfd.vnfdId });
   }
+  checkWindow(situation);
   const consistency = planConsistency(vnfd, wishes.consistency);
   const { selected, excluded } = selectComponents(situation, wishes.vnfcInstanceIds);
   checkType(vnfd, selected, wishes.type);
@@ -87,6 +91,14 @@ export function planSnapshot(situation: Situation, wishes: SnapshotWishes): Snap
     vnfcs,
     excluded,
   };
+}
+
+function checkWindow({ vnfd, now }: Situation): void {
+  const windows = vnfd.snapshotDescriptor?.windows ?? [];
+  if (isWithin(windows, now)) return;
+  const next = nextOpening(windows, now)?.toISOString() ?? 'never';
+  const text = `VNFD "${vnfd.vnfdId}" allows no snapshot now (snapshotDescriptor.windows); next: ${next}`;
+  throw failedPrecondition('SNAPSHOT_WINDOW_CLOSED', text, { vnfd: vnfd.vnfdId, next });
 }
 
 /** The times of the descriptor, or the default ones, in milliseconds. */
@@ -110,8 +122,14 @@ function planConsistency(vnfd: Vnfd, wished: ConsistencyPolicy): SnapshotPlan['c
   return policy === PREFERRED ? 'preferred' : 'required';
 }
 
+function descriptorOf(vnfd: Vnfd, vduId: string): VnfcSnapshotDescriptor | undefined {
+  return vnfd.snapshotDescriptor?.vnfc.find((candidate) => candidate.vduId === vduId);
+}
+
+/** What is powered off before has no memory to capture. */
 function fixedType(vnfd: Vnfd, vduId: string): SnapshotType {
-  const vnfc = vnfd.snapshotDescriptor?.vnfc.find((candidate) => candidate.vduId === vduId);
+  const vnfc = descriptorOf(vnfd, vduId);
+  if (vnfc?.powerOff === PowerOff.BEFORE) return SnapshotType.COLD;
   return vnfc?.type ?? SnapshotType.UNSPECIFIED;
 }
 
@@ -134,7 +152,8 @@ function planVnfc(
 ): VnfcSnapshotPlan {
   const { vnfcInstanceId, vduId, computeId, driver } = component;
   if (component.held) throw held(vnfcInstanceId);
-  const running = isAlive(component.state);
+  const power = planPower(descriptorOf(vnfd, vduId), isAlive(component.state));
+  const running = isAlive(component.state) && !power.stopBefore;
   const fixed = fixedType(vnfd, vduId);
   const cold = (fixed || wished) === SnapshotType.COLD;
   if (!cold && running) driver.require(memoryCapabilities, vnfcInstanceId, 'a warm snapshot');
@@ -155,13 +174,30 @@ function planVnfc(
     computeId,
     memory: running && !cold,
     running,
+    ...power,
     disks,
     freeze,
-    noFreezeReason: freeze ? '' : noFreezeReason(component, running, together),
+    noFreezeReason: freeze ? '' : noFreezeReason(component, running, together, power.stopBefore),
   };
 }
 
-function noFreezeReason(component: Component, running: boolean, together: boolean): string {
+function planPower(
+  descriptor: VnfcSnapshotDescriptor | undefined,
+  runs: boolean,
+): Pick<VnfcSnapshotPlan, 'stopBefore' | 'stopAfter' | 'startAfter'> {
+  const stopBefore = runs && descriptor?.powerOff === PowerOff.BEFORE;
+  const stopAfter = runs && descriptor?.powerOff === PowerOff.AFTER;
+  const startAfter = descriptor?.powerOnAfter === true && (stopBefore || !runs);
+  return { stopBefore, stopAfter, startAfter };
+}
+
+function noFreezeReason(
+  component: Component,
+  running: boolean,
+  together: boolean,
+  stopBefore: boolean,
+): string {
+  if (stopBefore) return 'the component is powered off before';
   if (!running) return 'the component is not running';
   if (!together) return 'consistency was not asked for';
   return `file systems cannot be frozen: ${component.driver.reason(CapabilityName.QUIESCE)}`;

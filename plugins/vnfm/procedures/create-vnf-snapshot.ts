@@ -7,7 +7,7 @@ import {
   OperationType,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
-import { SnapshotAvailability } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import { SnapshotAvailability, VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { failedPrecondition } from '../../../sdk/errors.ts';
 import {
   type OperationDefinition,
@@ -17,7 +17,8 @@ import {
 } from '../../../sdk/operations/engine.ts';
 import type { Transaction } from '../../../sdk/records/record-store.ts';
 import { isAlive } from '../plan/situation.ts';
-import { changeRecord, vnfSnapshots } from '../records.ts';
+import type { SnapshotPlan, VnfcSnapshotPlan } from '../plan/snapshot-plan.ts';
+import { changeRecord, vnfInstances, vnfSnapshots } from '../records.ts';
 import type { Vnfm } from '../vnfm.ts';
 import {
   captureStep,
@@ -33,18 +34,20 @@ import { defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
 import { creation, type NotificationPlan, notifyEnd, notifyStart } from './notify.ts';
 import { phase } from './phases.ts';
+import { startAfterStep, stopAfterStep, stopBeforeStep } from './power.ts';
 import { type CreateVnfSnapshotInput, saveSnapshot } from './save-vnf-snapshot.ts';
 
 export const createVnfSnapshotName = 'create-vnf-snapshot';
 
-type Item = PlanItem<CreateVnfSnapshotInput>;
+type Input = CreateVnfSnapshotInput;
+type Item = PlanItem<Input>;
 
 /**
  * The procedure. Either there is a whole snapshot after it, or none; no component stays held, and
  * the VNF hears of the end.
  */
-export function createVnfSnapshot(vnfm: Vnfm): OperationDefinition<CreateVnfSnapshotInput> {
-  return defineProcedure<CreateVnfSnapshotInput>({
+export function createVnfSnapshot(vnfm: Vnfm): OperationDefinition<Input> {
+  return defineProcedure<Input>({
     name: createVnfSnapshotName,
     operation: OperationType.CREATE_SNAPSHOT,
     onFailure: 'rollback',
@@ -69,12 +72,21 @@ function together(vnfm: Vnfm, input: CreateVnfSnapshotInput): Item[] {
   const told = notification(input);
   return [
     notifyStart(vnfm, creation, told),
-    ...phase(freezing, plan.ordered, (vnfc) => quiesceStep<CreateVnfSnapshotInput>(work, vnfc)),
-    ...phase(running, plan.ordered, (vnfc) => holdStep<CreateVnfSnapshotInput>(work, vnfc)),
-    ...phase(plan.vnfcs, plan.ordered, (vnfc) => captureStep<CreateVnfSnapshotInput>(work, vnfc)),
-    ...phase(running, plan.ordered, (vnfc) => releaseStep<CreateVnfSnapshotInput>(work, vnfc)),
-    ...phase(freezing, plan.ordered, (vnfc) => unquiesceStep<CreateVnfSnapshotInput>(work, vnfc)),
-    ...phase(plan.vnfcs, true, (vnfc) => saveStep<CreateVnfSnapshotInput>(vnfc)),
+    ...phase(which(plan, 'stopBefore'), plan.ordered, (vnfc) =>
+      stopBeforeStep<Input>(work.vim, vnfc),
+    ),
+    ...phase(freezing, plan.ordered, (vnfc) => quiesceStep<Input>(work, vnfc)),
+    ...phase(running, plan.ordered, (vnfc) => holdStep<Input>(work, vnfc)),
+    ...phase(plan.vnfcs, plan.ordered, (vnfc) => captureStep<Input>(work, vnfc)),
+    ...phase(running, plan.ordered, (vnfc) => releaseStep<Input>(work, vnfc)),
+    ...phase(freezing, plan.ordered, (vnfc) => unquiesceStep<Input>(work, vnfc)),
+    ...phase(which(plan, 'startAfter'), plan.ordered, (vnfc) =>
+      startAfterStep<Input>(work.vim, vnfc),
+    ),
+    ...phase(which(plan, 'stopAfter'), plan.ordered, (vnfc) =>
+      stopAfterStep<Input>(work.vim, vnfc),
+    ),
+    ...phase(plan.vnfcs, true, (vnfc) => saveStep<Input>(vnfc)),
     saveSnapshot(vnfm),
     notifyEnd(vnfm, creation, told),
   ];
@@ -83,11 +95,18 @@ function together(vnfm: Vnfm, input: CreateVnfSnapshotInput): Item[] {
 /** Without consistency every component is captured on its own, one after the other. */
 function separately(vnfm: Vnfm, input: CreateVnfSnapshotInput): Item[] {
   const work = captureWork(vnfm, input);
-  const steps = input.plan.vnfcs.flatMap((vnfc): Step<CreateVnfSnapshotInput>[] => [
+  const steps = input.plan.vnfcs.flatMap((vnfc): Step<Input>[] => [
+    ...(vnfc.stopBefore ? [stopBeforeStep<Input>(work.vim, vnfc)] : []),
     captureStep(work, vnfc),
+    ...(vnfc.startAfter ? [startAfterStep<Input>(work.vim, vnfc)] : []),
+    ...(vnfc.stopAfter ? [stopAfterStep<Input>(work.vim, vnfc)] : []),
     saveStep(vnfc),
   ]);
   return [sequence(steps), saveSnapshot(vnfm)];
+}
+
+function which(plan: SnapshotPlan, what: 'stopBefore' | 'startAfter' | 'stopAfter') {
+  return plan.vnfcs.filter((vnfc) => vnfc[what]);
 }
 
 function captureWork(vnfm: Vnfm, input: CreateVnfSnapshotInput): VnfcCapture {
@@ -106,7 +125,7 @@ function notification({ vnfInstanceId, plan }: CreateVnfSnapshotInput): Notifica
 }
 
 /** 6.5.1 step 2: the run-time information of the VNF still is what the plan was made for. */
-function check(vnfm: Vnfm, input: CreateVnfSnapshotInput): Step<CreateVnfSnapshotInput> {
+function check(vnfm: Vnfm, input: CreateVnfSnapshotInput): Step<Input> {
   return {
     name: 'check',
     clause: '6.5.1',
@@ -122,7 +141,8 @@ function check(vnfm: Vnfm, input: CreateVnfSnapshotInput): Step<CreateVnfSnapsho
       const { queryResult } = await vnfm.peers
         .vim(input.vim)
         .compute.queryVirtualisedComputeResource({ computeIds }, { signal: context.signal });
-      for (const { vnfcInstanceId, computeId, running } of vnfcs) {
+      for (const { vnfcInstanceId, computeId, running: captured, stopBefore } of vnfcs) {
+        const running = captured || stopBefore;
         const found = queryResult.find((compute) => compute.computeId === computeId);
         if (found && isAlive(found.state) === running) continue;
         const state = found ? ComputeState[found.state] : 'gone';
@@ -150,8 +170,24 @@ function grantRequest(input: CreateVnfSnapshotInput) {
 }
 
 async function complete(tx: Transaction, input: CreateVnfSnapshotInput): Promise<void> {
+  await recordPower(tx, input);
   await changeRecord(tx, vnfSnapshots, input.vnfSnapshotInfoId, (info) => {
     info.availability = SnapshotAvailability.AVAILABLE;
+  });
+}
+
+/** The VNF is STARTED when a component was booted, STOPPED when none of it runs any more. */
+async function recordPower(tx: Transaction, { plan, vnfInstanceId }: Input): Promise<void> {
+  const { vnfcs } = plan;
+  const starts = vnfcs.some((vnfc) => vnfc.startAfter);
+  const stops = vnfcs.some((vnfc) => vnfc.stopBefore || vnfc.stopAfter);
+  if (!starts && !stops) return;
+  await changeRecord(tx, vnfInstances, vnfInstanceId, ({ instantiatedVnfInfo: info }) => {
+    if (!info) return;
+    const runs = (vnfc: VnfcSnapshotPlan) => vnfc.startAfter || (vnfc.running && !vnfc.stopAfter);
+    const others = info.vnfcResourceInfo.length > vnfcs.length;
+    if (starts) info.vnfState = VnfState.STARTED;
+    else if (!others && !vnfcs.some(runs)) info.vnfState = VnfState.STOPPED;
   });
 }
 

@@ -17,5 +17,5 @@ export async function readSituation(
     compute.queryVirtualisedComputeResource({ computeIds }, { signal }),
     compute.querySnapshotCapabilities({}, { signal }),
   ]);
-  return situationOf(vnf, queryResult, drivers);
+  return situationOf(vnf, queryResult, drivers, vnfm.clock.now());
 }

@@ -17,7 +17,9 @@ import type { Transaction } from '../../../sdk/records/record-store.ts';
 import type { IdempotentRequest } from '../../../sdk/request-ids.ts';
 import type { HandlerContext, Handlers } from '../../../sdk/server.ts';
 import { newIdentifier } from '../identifiers.ts';
+import { explainRevert, explainSnapshot } from '../plan/explain.ts';
 import { planRevert } from '../plan/revert-plan.ts';
+import type { Situation } from '../plan/situation.ts';
 import { planSnapshot, snapshotTimes } from '../plan/snapshot-plan.ts';
 import { notAvailable } from '../procedures/availability.ts';
 import { createVnfSnapshotName } from '../procedures/create-vnf-snapshot.ts';
@@ -48,12 +50,14 @@ const { AVAILABLE, EMPTY, FILLING, DELETING } = SnapshotAvailability;
 export function snapshotOperationHandlers(vnfm: VnfmServices): Handlers<typeof VnfLcmService> {
   return {
     createVnfSnapshot: async (request, context) => {
+      if (request.validateOnly) return { plan: await explainTake(vnfm, request, context.signal) };
       const known = idempotent(CreateVnfSnapshotRequestSchema, request, context);
       const id = (await startedBefore(vnfm, known)) ?? (await take(vnfm, request, known, context));
       const { vnfSnapshotInfoId } = await vnfm.engine.get(id);
       return { vnfSnapshotInfoId, lifecycleOperationOccurrenceId: id };
     },
     revertToVnfSnapshot: async (request, context) => {
+      if (request.validateOnly) return { plan: await explainTo(vnfm, request, context.signal) };
       const known = idempotent(RevertToVnfSnapshotRequestSchema, request, context);
       const id =
         (await startedBefore(vnfm, known)) ?? (await revert(vnfm, request, known, context));
@@ -80,12 +84,12 @@ export function snapshotOperationHandlers(vnfm: VnfmServices): Handlers<typeof V
   };
 }
 
-async function take(
+/** What a creation is about to do: checked against the descriptor, the VNF and the drivers as they are now. */
+async function prepareTake(
   vnfm: VnfmServices,
   request: CreateVnfSnapshotRequest,
-  repeatable: IdempotentRequest,
-  { signal }: HandlerContext,
-): Promise<string> {
+  signal: AbortSignal,
+): Promise<{ situation: Situation; input: CreateVnfSnapshotInput }> {
   const { vnfInstanceId, vnfSnapshotInfoId: given, type, consistency, vnfcInstanceIds } = request;
   const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
   if (given !== '') await checkEmpty(vnfm, given);
@@ -93,17 +97,41 @@ async function take(
   const plan = planSnapshot(situation, { type, consistency, vnfcInstanceIds });
   const vnfSnapshotInfoId = given || newIdentifier('snap', vnfm.random);
   const common = vnfInput(vnf);
+  const input = {
+    ...common,
+    uses: [...common.uses, snapshotUse(vnfSnapshotInfoId, 'exclusive')],
+    vnfSnapshotInfoId,
+    madeInfo: given === '',
+    name: request.name,
+    userDefinedData: request.userDefinedData,
+    plan,
+  };
+  return { situation, input };
+}
+
+async function explainTake(
+  vnfm: VnfmServices,
+  request: CreateVnfSnapshotRequest,
+  signal: AbortSignal,
+) {
+  const { situation, input } = await prepareTake(vnfm, request, signal);
+  const isReachable = vnfm.hub.isReachable(request.vnfInstanceId);
+  const steps = vnfm.engine.preview({ definition: createVnfSnapshotName, input });
+  return { ...explainSnapshot(situation, input.plan, isReachable), steps };
+}
+
+async function take(
+  vnfm: VnfmServices,
+  request: CreateVnfSnapshotRequest,
+  repeatable: IdempotentRequest,
+  { signal }: HandlerContext,
+): Promise<string> {
+  const { vnfInstanceId, vnfSnapshotInfoId: given } = request;
+  const { input } = await prepareTake(vnfm, request, signal);
+  const { vnfSnapshotInfoId } = input;
   return startOperation<CreateVnfSnapshotInput>(vnfm, {
     definition: createVnfSnapshotName,
-    input: {
-      ...common,
-      uses: [...common.uses, snapshotUse(vnfSnapshotInfoId, 'exclusive')],
-      vnfSnapshotInfoId,
-      madeInfo: given === '',
-      name: request.name,
-      userDefinedData: request.userDefinedData,
-      plan,
-    },
+    input,
     vnfInstanceId,
     vnfSnapshotInfoId,
     request: repeatable,
@@ -118,12 +146,12 @@ async function take(
   });
 }
 
-async function revert(
+/** What a reversion is about to do, checked in the same way. */
+async function prepareRevert(
   vnfm: VnfmServices,
   request: RevertToVnfSnapshotRequest,
-  repeatable: IdempotentRequest,
-  { signal }: HandlerContext,
-): Promise<string> {
+  signal: AbortSignal,
+): Promise<{ situation: Situation; input: RevertToVnfSnapshotInput }> {
   const { vnfInstanceId, vnfSnapshotInfoId, skipSafetySnapshot } = request;
   const holdAfterMs = holdAfterOf(request);
   const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
@@ -138,18 +166,41 @@ async function revert(
   const situation = await readSituation(vnfm, vnf, signal);
   const plan = planRevert(situation, snapshot, { skipSafetySnapshot });
   const common = vnfInput(vnf);
+  const input = {
+    ...common,
+    uses: [...common.uses, snapshotUse(vnfSnapshotInfoId, 'shared')],
+    vnfSnapshotInfoId,
+    safetyId: newIdentifier('safe', vnfm.random),
+    withoutSafety: skipSafetySnapshot,
+    holdAfterMs,
+    ...snapshotTimes(situation.vnfd),
+    plan,
+  };
+  return { situation, input };
+}
+
+async function explainTo(
+  vnfm: VnfmServices,
+  request: RevertToVnfSnapshotRequest,
+  signal: AbortSignal,
+) {
+  const { situation, input } = await prepareRevert(vnfm, request, signal);
+  const isReachable = vnfm.hub.isReachable(request.vnfInstanceId);
+  const steps = vnfm.engine.preview({ definition: revertToVnfSnapshotName, input });
+  return { ...explainRevert(situation, input.plan, isReachable), steps };
+}
+
+async function revert(
+  vnfm: VnfmServices,
+  request: RevertToVnfSnapshotRequest,
+  repeatable: IdempotentRequest,
+  { signal }: HandlerContext,
+): Promise<string> {
+  const { vnfInstanceId, vnfSnapshotInfoId } = request;
+  const { input } = await prepareRevert(vnfm, request, signal);
   return startOperation<RevertToVnfSnapshotInput>(vnfm, {
     definition: revertToVnfSnapshotName,
-    input: {
-      ...common,
-      uses: [...common.uses, snapshotUse(vnfSnapshotInfoId, 'shared')],
-      vnfSnapshotInfoId,
-      safetyId: newIdentifier('safe', vnfm.random),
-      withoutSafety: skipSafetySnapshot,
-      holdAfterMs,
-      ...snapshotTimes(situation.vnfd),
-      plan,
-    },
+    input,
     vnfInstanceId,
     vnfSnapshotInfoId,
     request: repeatable,

@@ -2,13 +2,17 @@ import type { Duration } from '@bufbuild/protobuf/wkt';
 import { durationMs } from '@bufbuild/protobuf/wkt';
 import {
   ConsistencyPolicy,
+  DayOfWeek,
   Permission,
+  PowerOff,
   SnapshotType,
+  type SnapshotWindow,
   type VnfcSnapshotDescriptor,
   type Vnfd,
   type VnfSnapshotDescriptor,
 } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import type { FieldViolation } from '../../../sdk/errors.ts';
+import { clockOf } from '../plan/windows.ts';
 import { duplicates, unresolved } from './names.ts';
 
 /** How long the VNF may take to prepare, in milliseconds, when its descriptor does not say. */
@@ -40,6 +44,8 @@ export function snapshotDescriptorViolations(vnfd: Vnfd): FieldViolation[] {
     ...enumViolations(descriptor),
     ...durationViolation(descriptor.prepareTimeout, 'prepareTimeout', prepareTimeoutMsMax),
     ...durationViolation(descriptor.holdDeadline, 'holdDeadline', holdDeadlineMsMax),
+    ...descriptor.windows.flatMap(windowViolations),
+    ...descriptor.vnfc.flatMap(powerViolations),
     ...duplicates(
       descriptor.vnfc,
       (vnfc) => vnfc.vduId,
@@ -60,6 +66,7 @@ function enumViolations(descriptor: VnfSnapshotDescriptor): FieldViolation[] {
   check('consistency', descriptor.consistency, ConsistencyPolicy);
   descriptor.vnfc.forEach((vnfc, i) => {
     check(`vnfc[${i}].type`, vnfc.type, SnapshotType);
+    check(`vnfc[${i}].powerOff`, vnfc.powerOff, PowerOff);
   });
   return found;
 }
@@ -74,6 +81,39 @@ function durationViolation(
   if (ms >= 1 && ms <= maxMs) return [];
   const description = `must be at least 0.001s and at most ${maxMs / 1000}s, not ${ms / 1000}s`;
   return [{ field: `snapshotDescriptor.${name}`, description }];
+}
+
+/** A window that nobody could tell the hour of. Its form is checked by the rules of its fields. */
+function windowViolations(window: SnapshotWindow, index: number): FieldViolation[] {
+  const path = `snapshotDescriptor.windows[${index}]`;
+  const found: FieldViolation[] = [];
+  window.days.forEach((day, i) => {
+    if (day !== DayOfWeek.UNSPECIFIED && day in DayOfWeek) return;
+    found.push({ field: `${path}.days[${i}]`, description: `${day} is no day of the week` });
+  });
+  if (window.startTime === window.endTime) {
+    const description = `begins and ends at ${window.startTime}: leave it out for the whole day`;
+    found.push({ field: `${path}.endTime`, description });
+  }
+  try {
+    clockOf(window.timeZone);
+  } catch {
+    const description = `"${window.timeZone}" is no time zone, such as "Europe/Berlin"`;
+    found.push({ field: `${path}.timeZone`, description });
+  }
+  return found;
+}
+
+/** Contradictions between how a component is captured and whether it runs. */
+function powerViolations(vnfc: VnfcSnapshotDescriptor, index: number): FieldViolation[] {
+  const field = `snapshotDescriptor.vnfc[${index}].powerOff`;
+  if (vnfc.powerOff === PowerOff.BEFORE && vnfc.type === SnapshotType.WARM) {
+    return [{ field, description: 'BEFORE leaves no memory for a WARM snapshot to capture' }];
+  }
+  if (vnfc.powerOff === PowerOff.AFTER && vnfc.powerOnAfter) {
+    return [{ field, description: 'AFTER contradicts powerOnAfter' }];
+  }
+  return [];
 }
 
 function vnfcViolations(

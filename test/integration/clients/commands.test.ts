@@ -106,6 +106,20 @@ test.serial(
 );
 
 test.serial(
+  'snapshot create --plan: says what would be done and what would fail, and does nothing [6.3/vim-expose 5.3-2/utilize]',
+  async (t) => {
+    const { ask } = await withVnf(t);
+    const required = await ask('snapshot', 'create', 'gw', '--plan');
+    t.is(required.code, 1, 'without an agent it would fail');
+    const { plan } = required.json as { plan: { steps: { name: string }[]; fallbacks: object[] } };
+    t.true(plan.steps.some(({ name }) => name === 'capture gateway-0'));
+    t.like(plan.fallbacks[0], { what: 'ask the VNF to prepare', allowed: false });
+    t.is((await ask('snapshot', 'create', 'gw', '--plan', '--consistency', 'preferred')).code, 0);
+    t.deepEqual((await ask('snapshot', 'list')).json, { snapshots: [] });
+  },
+);
+
+test.serial(
   'names: one thing is found by its name, two of a name are told apart by their ids',
   async (t) => {
     const { ask } = await withVnf(t);

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { create } from '@bufbuild/protobuf';
 import test, { type ExecutionContext } from 'ava';
 import { Lab } from '../../../app/demo/lab.ts';
 import { Site } from '../../../app/demo/site.ts';
@@ -8,7 +9,7 @@ import {
   type OperationStep,
   StepState,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
-import { VnfLcmService } from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
+import { PowerOff, VnfcSnapshotDescriptorSchema } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { eventually } from '../../support/eventually.ts';
 import { type Block, procedures, type ReportStep } from '../../support/report/steps.ts';
 import { skipUnless } from '../../support/require-tool.ts';
@@ -108,31 +109,36 @@ const titles = {
     '[ViVnfm-Vcrm.003 ViVnfm-Vcrm.004 ViVnfm-Vcrm.005 ViVnfm-Vsrm.001 5.3-2/quiesce]' +
     '[Ve-Vnfm-vnf.001 VeVnfmvnf-Vsn.001 VeVnfmvnf-Vsn.002 VeVnfmvnf-Vsn.003]' +
     '[VeVnfmem-Vlm.001 VeVnfmem-Vlm.002 OrVnfm-Vspm.001 OrVnfm-Vspm.003 OrVnfm-Vspm.004]' +
-    '[OrVnfm-Vspm.005]',
+    '[OrVnfm-Vspm.005 Or-Vnfm.001 OrVnfm-Vspm.002 Vnfm.006 5.2.8/1 5.2.8/3]' +
+    '[6.7.5/1 6.7.5/4 6.7.5/5]',
   indirect:
     '[6.4.2/17 6.4.2/23 6.4.2/29 6.4.2/35 6.4.2/36 6.4.4/17 6.4.4/23 6.6.2/1 6.6.2/4-5]' +
     '[6.6.2/6-7 6.6.4/1 6.6.4/4-5 6.6.4/6-7 OrVi-Vcrm.003 OrVi-Vcrm.004 OrVi-Vcrm.005]' +
     '[OrVi-Vsrm.001]',
 };
 
+/** A system of its own with the demo's lab on it; none where the driver's tools are missing. */
+async function opened(t: ExecutionContext, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) {
+  if (driver === 'qemu') {
+    if (!skipUnless(t, ...tools)) return undefined;
+    await buildGuestImage();
+  }
+  const vnfm = { resourceManagement: mode };
+  const configuration = { version: 1 as const, drivers: [driver], vnfm };
+  const site = await Site.start('test', join(await tempFolder(t), 's'), configuration);
+  t.teardown(() => site.stop());
+  const lab = new Lab(site, () => {});
+  t.teardown(() => lab.clean());
+  return lab;
+}
+
 const sequences = test.macro({
   title: (_given, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) =>
     `procedures on ${driver}, ${mode}: what is printed is what the report's text says ${titles[mode]}`,
   exec: async (t: ExecutionContext, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) => {
-    if (driver === 'qemu') {
-      if (!skipUnless(t, ...tools)) return;
-      await buildGuestImage();
-    }
+    const lab = await opened(t, driver, mode);
+    if (!lab) return;
     const folder = await tempFolder(t);
-    const configuration = {
-      version: 1 as const,
-      drivers: [driver],
-      vnfm: { resourceManagement: mode },
-    };
-    const site = await Site.start('test', join(folder, 's'), configuration);
-    t.teardown(() => site.stop());
-    const lab = new Lab(site, () => {});
-    t.teardown(() => lab.clean());
     const { id: vnfInstanceId } = await lab.instantiate(driver, false);
     const vnf = await lab.vnf(vnfInstanceId);
     const agent = await lab.agent(vnf);
@@ -165,18 +171,101 @@ const sequences = test.macro({
     const imported = await lab.packages.importVnfSnapshotPackage({ location });
     isAsReported(t, await lab.follow(imported.lifecycleOperationOccurrenceId), '6.7.4');
 
+    const found = async (filter: string) =>
+      (await lab.packages.queryVnfSnapshotPackageInfo({ filter })).vnfSnapshotPkgInfos;
+    t.deepEqual(
+      (await found(`(eq,id,${vnfSnapshotPkgId})`)).map(({ id }) => id),
+      [vnfSnapshotPkgId],
+    );
+    t.deepEqual(await found('(eq,id,another)'), []);
+
     const extracted = await lab.packages.extractVnfSnapshotPackage({ vnfSnapshotPkgId });
     isAsReported(t, await lab.follow(extracted.lifecycleOperationOccurrenceId), '6.7.2', extract);
 
-    const reverted = await site.client(VnfLcmService, 'em').revertToVnfSnapshot({
+    const reverted = await lab.lcm.revertToVnfSnapshot({
       vnfInstanceId,
       vnfSnapshotInfoId: extracted.vnfSnapshotInfoId,
     });
     const reversion = await lab.follow(reverted.lifecycleOperationOccurrenceId);
     isAsReported(t, reversion, '6.5.2', revert);
-    await recorded(t, site, creation, mode);
+    await recorded(t, lab.site, creation, mode);
   },
 });
+
+const alone = test.macro({
+  title: (_given, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) =>
+    `procedures on ${driver}, ${mode}: the EM asks for a snapshot of one VNFC and a reversion to it ${aloneTitles[mode]}`,
+  exec: async (t: ExecutionContext, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) => {
+    const lab = await opened(t, driver, mode);
+    if (!lab) return;
+    const { create, revert } = modes[mode];
+    const { id: vnfInstanceId } = await lab.instantiate(driver, false);
+    const agent = await lab.agent(await lab.vnf(vnfInstanceId));
+    const answer = () =>
+      agent.states().then(
+        () => true,
+        () => false,
+      );
+    await eventually('the components answer', answer, 180_000);
+    const taken = await lab.lcm.createVnfSnapshot({
+      vnfInstanceId,
+      vnfcInstanceIds: ['gateway-0'],
+    });
+    const creation = await lab.follow(taken.lifecycleOperationOccurrenceId);
+    t.deepEqual([...told(t, creation).keys()].sort(), [`${create} gateway-0`, '6.5.1']);
+    t.true(creation.steps.some(({ name }) => name === 'grant'));
+    const { vnfSnapshotInfoId } = taken;
+    const reverted = await lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId });
+    const reversion = await lab.follow(reverted.lifecycleOperationOccurrenceId);
+    t.deepEqual([...told(t, reversion).keys()].sort(), [`${revert} gateway-0`, '6.5.2']);
+    const touched = [...creation.steps, ...reversion.steps].map((step) => step.vnfcInstanceId);
+    t.deepEqual([...new Set(touched)].sort(), ['', 'gateway-0'], 'nothing was done to the other');
+  },
+});
+
+const aloneTitles = {
+  direct: '[6.4.1/1 6.4.1/2 6.4.1/3 6.4.1/4 6.4.1/38 6.4.3/1 6.4.3/2 6.4.3/3 6.4.3/4 6.4.3/29]',
+  indirect: '[6.4.2/1 6.4.2/2 6.4.2/3 6.4.2/4 6.4.2/54 6.4.4/1 6.4.4/2 6.4.4/3 6.4.4/4 6.4.4/41]',
+};
+
+const powered = test.macro({
+  title: (_given, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) =>
+    `procedures on ${driver}, ${mode}: a VNFC is powered off before and on after ${poweredTitles[mode]}`,
+  exec: async (t: ExecutionContext, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) => {
+    const lab = await opened(t, driver, mode);
+    if (!lab) return;
+    const { id: vnfInstanceId } = await lab.instantiate(driver, false, (vnfd) => {
+      const vnfc = { vduId: 'database', powerOff: PowerOff.BEFORE, powerOnAfter: true };
+      vnfd.snapshotDescriptor!.vnfc = [create(VnfcSnapshotDescriptorSchema, vnfc)];
+    });
+    const agent = await lab.agent(await lab.vnf(vnfInstanceId));
+    const answer = () =>
+      agent.states().then(
+        () => true,
+        () => false,
+      );
+    await eventually('the components answer', answer, 180_000);
+    const taken = await lab.lcm.createVnfSnapshot({ vnfInstanceId });
+    const creation = await lab.follow(taken.lifecycleOperationOccurrenceId);
+    const numbers =
+      mode === 'direct' ? ['5', '17', '21', '34', '25'] : ['5', '23', '29', '48', '35'];
+    t.deepEqual(told(t, creation).get(`${modes[mode].create} database-0`), numbers);
+    await eventually('the components answer again', answer, 180_000);
+    const { vnfSnapshotInfoId } = taken;
+    const filter = `(eq,id,${vnfSnapshotInfoId})`;
+    const { vnfSnapshotInfos } = await lab.lcm.queryVnfSnapshotInfo({ filter, allFields: true });
+    const warm = vnfSnapshotInfos[0]!.vnfSnapshot!.vnfcSnapshots.map((part) => [
+      part.vduId,
+      part.warm,
+    ]);
+    t.deepEqual(Object.fromEntries(warm), { gateway: true, database: false });
+  },
+});
+
+const poweredTitles = {
+  direct: '[6.4.1/5 6.4.1/34 Vnfsd.009 Vnfsd.010]',
+  indirect: '[6.4.2/5 6.4.2/48 Vnfsd.009 Vnfsd.010]',
+};
 
 /** In indirect mode the NFVO has a record of every call that changed something, and in direct mode of none. */
 async function recorded(
@@ -204,3 +293,9 @@ test.serial(sequences, 'wasmvm', 'direct');
 test.serial(sequences, 'wasmvm', 'indirect');
 test.serial(sequences, 'qemu', 'direct');
 test.serial(sequences, 'qemu', 'indirect');
+test.serial(powered, 'wasmvm', 'direct');
+test.serial(powered, 'wasmvm', 'indirect');
+test.serial(powered, 'qemu', 'indirect');
+test.serial(alone, 'wasmvm', 'direct');
+test.serial(alone, 'wasmvm', 'indirect');
+test.serial(alone, 'qemu', 'direct');

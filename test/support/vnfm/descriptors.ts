@@ -48,6 +48,10 @@ export function component(vduId: string, changes: Partial<Component> = {}): Comp
   };
 }
 
-export function situation(vnfd: Vnfd = vnfdOf(), components?: Component[]): Situation {
-  return { vnfd, components: components ?? vnfd.vdu.map(({ vduId }) => component(vduId)) };
+export function situation(
+  vnfd: Vnfd = vnfdOf(),
+  components?: Component[],
+  now = new Date('2026-03-02T12:00:00Z'),
+): Situation {
+  return { vnfd, components: components ?? vnfd.vdu.map(({ vduId }) => component(vduId)), now };
 }

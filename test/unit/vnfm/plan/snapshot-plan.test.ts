@@ -6,6 +6,7 @@ import { ComputeState } from '../../../../gen/nfv/virtualisation/v1/virtualisati
 import {
   ConsistencyPolicy,
   Permission,
+  PowerOff,
   SnapshotType,
   VnfcSnapshotDescriptorSchema,
 } from '../../../../gen/nfv/vnfd/v1/vnfd_pb.js';
@@ -185,4 +186,60 @@ test('planSnapshot: an order puts the components named first, in that order [Vnf
     plan.vnfcs.map(({ vduId }) => vduId),
     ['database', 'gateway'],
   );
+});
+
+test('planSnapshot: outside of its windows the descriptor is obeyed, and the next one is named [Vnfsd.004]', async (t) => {
+  const windows = [{ startTime: '22:00', endTime: '06:00', timeZone: 'Europe/Berlin' }];
+  const vnfd = vnfdOf(undefined, { windows });
+  const at = (now: string) => planSnapshot(situation(vnfd, undefined, new Date(now)), nothing);
+  t.is(at('2026-03-02T21:00:00Z').vnfcs.length, 2);
+  const error = await throwsRpc(t, async () => at('2026-03-02T12:00:00Z'), {
+    code: Code.FAILED_PRECONDITION,
+    reason: 'SNAPSHOT_WINDOW_CLOSED',
+  });
+  t.is(error.metadata.next, '2026-03-02T21:00:00.000Z');
+});
+
+const powered = (vduId: string, powerOff: PowerOff, powerOnAfter = false) =>
+  vnfdOf(undefined, {
+    vnfc: [create(VnfcSnapshotDescriptorSchema, { vduId, powerOff, powerOnAfter })],
+  });
+
+test('planSnapshot: what is powered off before is captured cold, not held, and booted when it shall be [Vnfsd.009 Vnfsd.010]', (t) => {
+  for (const startAfter of [false, true]) {
+    const plan = planSnapshot(situation(powered('database', PowerOff.BEFORE, startAfter)), nothing);
+    const [gateway, database] = plan.vnfcs;
+    t.like(gateway, { running: true, memory: true, stopBefore: false, startAfter: false });
+    t.like(database, {
+      running: false,
+      memory: false,
+      freeze: false,
+      stopBefore: true,
+      startAfter,
+    });
+    t.is(database?.noFreezeReason, 'the component is powered off before');
+  }
+});
+
+test('planSnapshot: what is powered off after is captured as it runs [Vnfsd.009]', (t) => {
+  const plan = planSnapshot(situation(powered('database', PowerOff.AFTER)), nothing);
+  t.like(plan.vnfcs[1], { running: true, memory: true, stopAfter: true, stopBefore: false });
+});
+
+test('planSnapshot: what does not run is not stopped, but booted when it shall be [Vnfsd.009 Vnfsd.010]', (t) => {
+  const components = [component('gateway'), component('database', { state: ComputeState.STOPPED })];
+  const planned = (vnfd: ReturnType<typeof vnfdOf>) =>
+    planSnapshot(situation(vnfd, components), nothing).vnfcs[1];
+  const off = { stopBefore: false, stopAfter: false };
+  t.like(planned(powered('database', PowerOff.BEFORE)), { ...off, startAfter: false });
+  t.like(planned(powered('database', PowerOff.NO, true)), { ...off, startAfter: true });
+});
+
+test('planSnapshot: a warm snapshot of what is powered off before is refused as a contradiction [Vnfsd.009]', async (t) => {
+  const wishes = { ...nothing, type: SnapshotType.WARM, vnfcInstanceIds: ['database-0'] };
+  const vnfd = powered('database', PowerOff.BEFORE);
+  await throwsRpc(t, async () => planSnapshot(situation(vnfd), wishes), {
+    code: Code.INVALID_ARGUMENT,
+    reason: 'DESCRIPTOR_CONTRADICTION',
+  });
 });

@@ -2,7 +2,14 @@ import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import test from 'ava';
 import { Code } from '../../../../gen/google/rpc/code_pb.js';
-import { VnfcSnapshotDescriptorSchema, type Vnfd } from '../../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import {
+  DayOfWeek,
+  PowerOff,
+  SnapshotType,
+  SnapshotWindowSchema,
+  VnfcSnapshotDescriptorSchema,
+  type Vnfd,
+} from '../../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { checkVnfd, vnfdViolations } from '../../../../plugins/vnfm/vnfd/validate.ts';
 import { throwsRpc } from '../../../support/throws-rpc.ts';
 import { vnfdOf } from '../../../support/vnfm/descriptors.ts';
@@ -163,6 +170,56 @@ test(
   },
   'snapshotDescriptor.consistency',
   /9 means nothing/,
+);
+
+const window = (init: { endTime?: string; timeZone?: string; days?: DayOfWeek[] }) =>
+  create(SnapshotWindowSchema, { startTime: '22:00', endTime: '06:00', ...init });
+test(
+  fault,
+  'a window in a time zone that nobody knows is refused',
+  (vnfd) => {
+    snapshot(vnfd).windows = [window({}), window({ timeZone: 'Mars/Olympus' })];
+  },
+  'snapshotDescriptor.windows[1].timeZone',
+  /"Mars\/Olympus" is no time zone/,
+);
+test(
+  fault,
+  'a window that ends when it begins is refused',
+  (vnfd) => {
+    snapshot(vnfd).windows = [window({ endTime: '22:00' })];
+  },
+  'snapshotDescriptor.windows[0].endTime',
+  /begins and ends at 22:00/,
+);
+test(
+  fault,
+  'a window on no day is refused',
+  (vnfd) => {
+    snapshot(vnfd).windows = [window({ days: [DayOfWeek.UNSPECIFIED] })];
+  },
+  'snapshotDescriptor.windows[0].days[0]',
+  /0 is no day/,
+);
+const powered = (init: { powerOff: PowerOff; type?: SnapshotType; powerOnAfter?: boolean }) =>
+  create(VnfcSnapshotDescriptorSchema, { vduId: 'gateway', ...init });
+test(
+  fault,
+  'warm and powered off before contradict each other',
+  (vnfd) => {
+    snapshot(vnfd).vnfc = [powered({ powerOff: PowerOff.BEFORE, type: SnapshotType.WARM })];
+  },
+  'snapshotDescriptor.vnfc[0].powerOff',
+  /no memory for a WARM snapshot/,
+);
+test(
+  fault,
+  'powered off after and powered on after contradict each other',
+  (vnfd) => {
+    snapshot(vnfd).vnfc = [powered({ powerOff: PowerOff.AFTER, powerOnAfter: true })];
+  },
+  'snapshotDescriptor.vnfc[0].powerOff',
+  /contradicts powerOnAfter/,
 );
 
 test('VNFD: a disk cannot have the name of the memory image', (t) => {
