@@ -20,6 +20,7 @@ import { findVnf, lifeCycle } from './vnf.ts';
 
 type WaitOptions = CommonOptions & { wait: boolean };
 type CreateOptions = WaitOptions & {
+  replace?: string;
   plan?: boolean;
   name?: string;
   cold?: boolean;
@@ -53,6 +54,7 @@ function createCommand(snapshot: Command): void {
         'otherwise); preferred: the best that can be reached; none: one component after the other',
     )
     .option('--vnfc <ids...>', 'only these VNFC instances')
+    .option('--replace <snapshot>', 'delete this snapshot of the VNF when the new one is whole')
     .option('--plan', planHelp)
     .action(
       clientAction<CreateOptions>(async (session, options, idOrName) => {
@@ -64,6 +66,9 @@ function createCommand(snapshot: Command): void {
           consistency: consistencyPolicy(options.consistency),
           vnfcInstanceIds: options.vnfc ?? [],
           validateOnly: options.plan === true,
+          ...(options.replace && {
+            replacesVnfSnapshotInfoId: await snapshotId(session, options.replace),
+          }),
         });
         if (started.plan) return showPlan(started.plan, options.json === true);
         const { lifecycleOperationOccurrenceId: operation, vnfSnapshotInfoId } = started;
@@ -232,22 +237,62 @@ function changeCommands(snapshot: Command): void {
       ),
     );
 
-  asOperation(snapshot.command('delete <snapshot>'))
-    .description('delete a VNF snapshot and its data; packages of it stay')
+  asOperation(snapshot.command('delete [snapshot]'))
+    .description(
+      'delete a VNF snapshot and its data, or all that match a filter; packages of them stay',
+    )
+    .option('--filter <filter>', 'ETSI attribute filter, for example (eq,vnfSnapshot/name,nightly)')
+    .option('--dry-run', 'with --filter: only list what matches')
     .action(
-      clientAction<WaitOptions>(async (session, options, idOrName) => {
-        const id = await snapshotId(session, idOrName!);
-        const started = await lifeCycle(session).deleteVnfSnapshotInfo({ vnfSnapshotInfoId: id });
-        if (started.lifecycleOperationOccurrenceId === '') {
-          if (options.json) printJson({ deleted: id });
-          return;
+      clientAction<DeleteOptions>(async (session, options, idOrName) => {
+        if ((idOrName === undefined) === (options.filter === undefined)) {
+          throw invalidArgument('USAGE', 'name a snapshot, or give --filter');
         }
-        return reportOperation(operations(session), started.lifecycleOperationOccurrenceId, {
-          json: options.json === true,
-          wait: options.wait,
-        });
+        if (options.filter !== undefined) return deleteMatching(session, options, options.filter);
+        return deleteOne(session, await snapshotId(session, idOrName!), options);
       }),
     );
+}
+
+type DeleteOptions = WaitOptions & { filter?: string; dryRun?: boolean };
+
+/** Deletes one after the other, and stops at the first that cannot be deleted. */
+async function deleteMatching(
+  session: Session,
+  options: DeleteOptions,
+  filter: string,
+): Promise<number | undefined> {
+  const ids: string[] = [];
+  for (let pageToken: string | undefined = ''; pageToken !== undefined; ) {
+    const page = await lifeCycle(session).queryVnfSnapshotInfo({ filter, pageToken });
+    ids.push(...page.vnfSnapshotInfos.map(({ id }) => id));
+    pageToken = page.nextPageToken || undefined;
+  }
+  const deleted: string[] = [];
+  let code: number | undefined;
+  for (const id of options.dryRun ? [] : ids) {
+    // The one line of JSON comes last, for all.
+    code = await deleteOne(session, id, { ...options, json: false });
+    if (code) break;
+    deleted.push(id);
+  }
+  if (options.json) printJson({ matching: ids, deleted });
+  else if (options.dryRun) for (const id of ids) process.stdout.write(`${id}\n`);
+  return code;
+}
+
+async function deleteOne(
+  session: Session,
+  id: string,
+  { json, wait }: WaitOptions,
+): Promise<number | undefined> {
+  const started = await lifeCycle(session).deleteVnfSnapshotInfo({ vnfSnapshotInfoId: id });
+  const operation = started.lifecycleOperationOccurrenceId;
+  if (operation !== '') {
+    return reportOperation(operations(session), operation, { json: json === true, wait });
+  }
+  if (json) printJson({ deleted: id });
+  return undefined;
 }
 
 /** Parses "key=value" pairs. */

@@ -35,6 +35,7 @@ import { grantStep } from './grant.ts';
 import { creation, type NotificationPlan, notifyEnd, notifyStart } from './notify.ts';
 import { phase } from './phases.ts';
 import { startAfterStep, stopAfterStep, stopBeforeStep } from './power.ts';
+import { deleteReplacedStep } from './replace-vnf-snapshot.ts';
 import { type CreateVnfSnapshotInput, saveSnapshot } from './save-vnf-snapshot.ts';
 
 export const createVnfSnapshotName = 'create-vnf-snapshot';
@@ -55,6 +56,7 @@ export function createVnfSnapshot(vnfm: Vnfm): OperationDefinition<Input> {
       check(vnfm, input),
       grantStep(vnfm, { clause: '6.5.1', clauseStep: '3' }, grantRequest),
       ...(input.plan.consistency === 'none' ? separately(vnfm, input) : together(vnfm, input)),
+      ...(input.replaced ? [deleteReplacedStep<Input>(vnfm, input.replaced)] : []),
     ],
     ended: async (tx, { to, input }) => {
       if (to === OperationState.COMPLETED) return complete(tx, input);

@@ -13,17 +13,15 @@ import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
 import { callOf, defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
+import { deleteDeadlineMs, type SnapshotParts } from './replace-vnf-snapshot.ts';
 
 export const deleteVnfSnapshotName = 'delete-vnf-snapshot';
-/** Deleting may have to merge layers of disks. */
-const deleteDeadlineMs = 10 * 60_000;
-
 export type DeleteVnfSnapshotInput = {
   uses: Use[];
   vnfInstanceId: string;
   vnfdId: string;
   vnfSnapshotInfoId: string;
-  parts: { vnfcInstanceId: string; snapshotId: string; vim: string }[];
+  parts: SnapshotParts;
 };
 
 /**

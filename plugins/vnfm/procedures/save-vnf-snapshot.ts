@@ -24,6 +24,7 @@ import {
 import { stepRecord } from './define.ts';
 import { wordOf } from './notify.ts';
 import { type Held, holdName, type LetGo, wasSkipped } from './phases.ts';
+import type { ReplacedSnapshot } from './replace-vnf-snapshot.ts';
 
 /** What the operation is journaled with: all that was decided when it was accepted. */
 export type CreateVnfSnapshotInput = {
@@ -37,6 +38,8 @@ export type CreateVnfSnapshotInput = {
   name: string;
   userDefinedData: { [key: string]: string };
   plan: SnapshotPlan;
+  /** The snapshot that goes when this one is whole. */
+  replaced?: ReplacedSnapshot;
 };
 
 type Context = StepContext<CreateVnfSnapshotInput>;

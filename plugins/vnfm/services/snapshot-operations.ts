@@ -27,6 +27,7 @@ import {
   type DeleteVnfSnapshotInput,
   deleteVnfSnapshotName,
 } from '../procedures/delete-vnf-snapshot.ts';
+import { partsOf, type ReplacedSnapshot } from '../procedures/replace-vnf-snapshot.ts';
 import {
   type RevertToVnfSnapshotInput,
   revertToVnfSnapshotName,
@@ -93,20 +94,41 @@ async function prepareTake(
   const { vnfInstanceId, vnfSnapshotInfoId: given, type, consistency, vnfcInstanceIds } = request;
   const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
   if (given !== '') await checkEmpty(vnfm, given);
+  const replaced = await replacedOf(vnfm, request);
   const situation = await readSituation(vnfm, vnf, signal);
   const plan = planSnapshot(situation, { type, consistency, vnfcInstanceIds });
   const vnfSnapshotInfoId = given || newIdentifier('snap', vnfm.random);
   const common = vnfInput(vnf);
   const input = {
     ...common,
-    uses: [...common.uses, snapshotUse(vnfSnapshotInfoId, 'exclusive')],
+    uses: [
+      ...common.uses,
+      snapshotUse(vnfSnapshotInfoId, 'exclusive'),
+      ...(replaced ? [snapshotUse(replaced.vnfSnapshotInfoId, 'exclusive')] : []),
+    ],
     vnfSnapshotInfoId,
     madeInfo: given === '',
     name: request.name,
     userDefinedData: request.userDefinedData,
     plan,
+    ...(replaced && { replaced }),
   };
   return { situation, input };
+}
+
+/** The snapshot that the new one takes the place of. FAILED_PRECONDITION, SNAPSHOT_MISMATCH. */
+async function replacedOf(
+  vnfm: VnfmServices,
+  { vnfInstanceId, replacesVnfSnapshotInfoId: id }: CreateVnfSnapshotRequest,
+): Promise<ReplacedSnapshot | undefined> {
+  if (id === '') return undefined;
+  const { value } = await requireRecord(vnfm.store, vnfSnapshots, id, unknownSnapshot);
+  await checkFree(vnfm.store, snapshotUse(id, 'exclusive'));
+  if (value.vnfSnapshot?.vnfInstanceId === vnfInstanceId) {
+    return { vnfSnapshotInfoId: id, parts: partsOf(value) };
+  }
+  const text = `VNF snapshot "${id}" is not one of VNF "${vnfInstanceId}": it cannot be replaced by one`;
+  throw failedPrecondition('SNAPSHOT_MISMATCH', text, { vnf_snapshot_id: id });
 }
 
 async function explainTake(
@@ -264,11 +286,7 @@ function deleteInput(info: VnfSnapshotInfo): DeleteVnfSnapshotInput {
     vnfInstanceId: snapshot?.vnfInstanceId ?? '',
     vnfdId: snapshot?.vnfdId ?? '',
     vnfSnapshotInfoId: info.id,
-    parts: (snapshot?.vnfcSnapshots ?? []).map((part) => ({
-      vnfcInstanceId: part.vnfcInstanceId,
-      snapshotId: part.instanceSnapshot?.snapshotId ?? '',
-      vim: part.vimConnectionId,
-    })),
+    parts: partsOf(info),
   };
 }
 

@@ -120,6 +120,34 @@ test.serial(
 );
 
 test.serial(
+  'snapshot delete --filter, create --replace: those that match go, and no other [5.1.3.7/filter 5.1.3.4/update]',
+  async (t) => {
+    const { ask } = await withVnf(t);
+    const take = async (...more: string[]) => {
+      const flags = ['--consistency', 'none', '--cold', ...more];
+      const { json, code, stderr } = await ask('snapshot', 'create', 'gw', ...flags);
+      t.is(code, 0, stderr);
+      return json.snapshot as string;
+    };
+    const [first, second] = [await take('--name', 'nightly'), await take('--name', 'nightly')];
+    const kept = await take('--name', 'kept');
+    const filter = ['--filter', '(eq,vnfSnapshot/name,nightly)'];
+    const dry = await ask('snapshot', 'delete', ...filter, '--dry-run');
+    t.deepEqual([...(dry.json.matching as string[])].sort(), [first, second].sort());
+    t.deepEqual(dry.json.deleted, []);
+    const gone = await ask('snapshot', 'delete', ...filter);
+    t.is((gone.json.deleted as string[]).length, 2);
+    const newest = await take('--replace', kept);
+    const { snapshots } = (await ask('snapshot', 'list')).json as { snapshots: { id: string }[] };
+    t.deepEqual(
+      snapshots.map(({ id }) => id),
+      [newest],
+    );
+    t.is((await ask('snapshot', 'delete')).code, 2);
+  },
+);
+
+test.serial(
   'names: one thing is found by its name, two of a name are told apart by their ids',
   async (t) => {
     const { ask } = await withVnf(t);

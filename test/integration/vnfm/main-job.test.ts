@@ -7,6 +7,8 @@ import { PackageKind } from '../../../gen/nfv/repository/v1/repository_pb.js';
 import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { SnapshotAvailability } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { PackageState } from '../../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
+import { Code, failedPrecondition } from '../../../sdk/errors.ts';
+import { throwsRpc } from '../../support/throws-rpc.ts';
 import { watchAsVnf } from '../../support/vnfm/fake-vnf.ts';
 import { completed, instantiated, startRig } from '../../support/vnfm/rig.ts';
 
@@ -142,4 +144,43 @@ test('VNFM: terminating frees all resources and keeps snapshots', async (t) => {
   await completed(rig, deleted.lifecycleOperationOccurrenceId);
   t.is(rig.world.snapshots.size, 0);
   t.deepEqual((await rig.lcm.queryVnfSnapshotInfo({})).vnfSnapshotInfos, []);
+});
+
+test('VNFM: a snapshot takes the place of the one before, once it is whole [5.1.3.4/update]', async (t) => {
+  const rig = await startRig(t);
+  const vnfInstanceId = await instantiated(rig);
+  await watchAsVnf(t, rig, vnfInstanceId);
+  const take = async (replacesVnfSnapshotInfoId = '') => {
+    const taken = await rig.lcm.createVnfSnapshot({ vnfInstanceId, replacesVnfSnapshotInfoId });
+    return { id: taken.vnfSnapshotInfoId, end: taken.lifecycleOperationOccurrenceId };
+  };
+  const first = await take();
+  await completed(rig, first.end);
+  const second = await take(first.id);
+  await completed(rig, second.end);
+  const listed = async () =>
+    (await rig.lcm.queryVnfSnapshotInfo({})).vnfSnapshotInfos.map(({ id }) => id);
+  t.deepEqual(await listed(), [second.id]);
+  t.true([...rig.world.snapshots.keys()].every((id) => id.startsWith(second.id)));
+
+  rig.world.before('deleteSnapshot', `${second.id}.gateway-0`, () => {
+    throw failedPrecondition('SNAPSHOT_OPEN', 'the test keeps it open');
+  });
+  const third = await take(second.id);
+  const { warnings } = await completed(rig, third.end);
+  t.regex(warnings.join(), /is not deleted: SNAPSHOT_OPEN/);
+  t.deepEqual((await listed()).sort(), [second.id, third.id].sort(), 'both are listed');
+});
+
+test('VNFM: a snapshot of another VNF cannot be replaced', async (t) => {
+  const rig = await startRig(t);
+  const [one, other] = [await instantiated(rig), await instantiated(rig)];
+  await watchAsVnf(t, rig, one);
+  const taken = await rig.lcm.createVnfSnapshot({ vnfInstanceId: one });
+  await completed(rig, taken.lifecycleOperationOccurrenceId);
+  const request = { vnfInstanceId: other, replacesVnfSnapshotInfoId: taken.vnfSnapshotInfoId };
+  await throwsRpc(t, rig.lcm.createVnfSnapshot(request), {
+    code: Code.FAILED_PRECONDITION,
+    reason: 'SNAPSHOT_MISMATCH',
+  });
 });

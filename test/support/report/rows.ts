@@ -154,7 +154,7 @@ export const sections: readonly Section[] = [
         ['host', 'on a host of the caller'],
       ]),
       ...rows('5.1.3.4/', [
-        ['update', 'replaces the content of a snapshot'],
+        ['update', 'replaces the content of a snapshot', `${does}/replace-vnf-snapshot.ts`],
         ['metadata', 'changes its metadata', infos],
         ['rename', 'renames it', infos],
       ]),
@@ -164,7 +164,7 @@ export const sections: readonly Section[] = [
       ]),
       ...rows('5.1.3.6/', [['show', 'shows a snapshot', infos]]),
       ...rows('5.1.3.7/', [
-        ['filter', 'deletes those that match a filter'],
+        ['filter', 'deletes those that match a filter', 'cli/commands/snapshot.ts'],
         ['consolidate', 'merges what remains', 'plugins/drivers'],
       ]),
       ...rows('5.1.3.8/', [
