@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { nsCommand } from './ns.ts';
 import { operationCommand } from './operation.ts';
 import { packageCommand } from './package.ts';
 import { pluginCommand } from './plugin.ts';
@@ -10,6 +11,7 @@ export function clientCommands(program: Command): void {
   vnfCommand(program);
   snapshotCommand(program);
   packageCommand(program);
+  nsCommand(program);
   operationCommand(program);
   pluginCommand(program);
 }

@@ -1,11 +1,13 @@
 import { join } from 'node:path';
 import { OperationOccurrenceService } from '../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
+import { VnfLcmService } from '../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
 import { VnfSnapshotPackageService } from '../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
 import { invalidArgument } from '../../sdk/errors.ts';
 import { definePlugin } from '../../sdk/plugin.ts';
 import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
 import { grantingService } from './granting.ts';
 import { Grants } from './grants.ts';
+import { nsLcmService } from './ns-lcm.ts';
 import { parsePolicy } from './policy.ts';
 import { proxy } from './proxy.ts';
 import { resourceProxies } from './resources.ts';
@@ -14,8 +16,8 @@ import { resourceProxies } from './resources.ts';
 export type NfvoConfig = { vnfm: string; vim: string; policy?: unknown };
 
 /**
- * The orchestrator: grants operations by policy, offers the VNFM's package interface to the OSS/BSS, and the VIM's
- * interfaces to a VNFM in indirect resource management mode.
+ * The orchestrator: grants operations by policy, offers network services and the VNFM's package interface to the OSS/BSS,
+ * and the VIM's interfaces to a VNFM in indirect resource management mode.
  */
 export const nfvoPlugin = definePlugin({
   name: 'nfvo',
@@ -30,12 +32,14 @@ export const nfvoPlugin = definePlugin({
     const store = openSqliteStore({ path: join(context.dataFolder, 'nfvo.db'), clock });
     const packages = context.client(VnfSnapshotPackageService, { target: vnfm });
     const operations = context.client(OperationOccurrenceService, { target: vnfm });
+    const lcm = context.client(VnfLcmService, { target: vnfm });
     const grants = new Grants(store, clock);
     const policy = parsePolicy(given);
     return {
       services: [
         grantingService({ policy, grants, vim, random, logger }),
         ...resourceProxies({ context, vims: [vim], policy, grants, logger }),
+        nsLcmService({ lcm, store, clock, random, logger }),
         proxy(VnfSnapshotPackageService, packages, logger),
         proxy(OperationOccurrenceService, operations, logger),
       ],

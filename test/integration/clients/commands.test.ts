@@ -147,6 +147,27 @@ test.serial(
   },
 );
 
+test.serial('ns: a snapshot and a reversion through the NFVO, by names', async (t) => {
+  const { ask } = await withVnf(t);
+  t.is((await ask('ns', 'create', 'gw', '--name', 'edge')).code, 0);
+  const refused = await ask('ns', 'snapshot', 'edge', 'gw');
+  t.regex(refused.stderr, /VNF_NOT_REACHABLE/, 'consistency is required, and no agent watches');
+  const { json } = await ask(
+    'snapshot',
+    'create',
+    'gw',
+    '--consistency',
+    'none',
+    '--name',
+    'night',
+  );
+  t.truthy(json.snapshot);
+  t.is((await ask('ns', 'revert', 'edge', 'gw', 'night')).code, 0);
+  t.is(((await ask('ns', 'list')).json.ns as object[]).length, 1);
+  t.is((await ask('ns', 'delete', 'edge')).code, 0);
+  t.is((await ask('ns', 'delete', 'edge')).code, 3);
+});
+
 test.serial(
   'names: one thing is found by its name, two of a name are told apart by their ids',
   async (t) => {

@@ -33,6 +33,7 @@ const grants = 'plugins/nfvo/granting.ts';
 const operations = `${serves}/snapshot-operations.ts`;
 const infos = `${serves}/vnf-snapshots.ts`;
 const packages = `${serves}/packages.ts`;
+const nsLcm = 'plugins/nfvo/ns-lcm.ts';
 const transfers = `${serves}/package-transfers.ts`;
 
 export const sections: readonly Section[] = [
@@ -219,8 +220,8 @@ export const sections: readonly Section[] = [
       ['VeVnfmvnf-Vsn.003', 'tells of a reversion and its VNFCs', `${does}/notify.ts`],
       ['VeVnfmem-Vlm.001', 'the EM asks for a snapshot of a VNF or VNFC', operations],
       ['VeVnfmem-Vlm.002', 'the EM asks for a reversion of a VNF or VNFC', operations],
-      ['OsMaNfvo-Nslm.001', 'the OSS/BSS asks for a snapshot in NS lifecycle management'],
-      ['OsMaNfvo-Nslm.002', 'the OSS/BSS asks for a reversion in NS lifecycle management'],
+      ['OsMaNfvo-Nslm.001', 'the OSS/BSS asks for a snapshot in NS lifecycle management', nsLcm],
+      ['OsMaNfvo-Nslm.002', 'the OSS/BSS asks for a reversion in NS lifecycle management', nsLcm],
     ]),
   },
   {
@@ -274,12 +275,12 @@ export const sections: readonly Section[] = [
         ['5', 'NFVO and EM are told of success or failure'],
       ]),
       ...rows('4.3.2/', [
-        ['1', 'a reversion is asked for, at the VNFM or the NFVO'],
-        ['2', 'what belongs to the snapshot is determined'],
-        ['3', 'the VIM is asked to revert'],
-        ['4', 'the VIM reverts'],
-        ['5', 'the VIM says how it went'],
-        ['6', 'NFVO or EM is told'],
+        ['1', 'a reversion is asked for, at the VNFM or the NFVO', nsLcm],
+        ['2', 'what belongs to the snapshot is determined', `${plan}/revert-plan.ts`],
+        ['3', 'the VIM is asked to revert', `${does}/revert-to-vnfc-snapshot.ts`],
+        ['4', 'the VIM reverts', `${vim}/compute.ts`],
+        ['5', 'the VIM says how it went', `${does}/revert-to-vnfc-snapshot.ts`],
+        ['6', 'NFVO or EM is told', 'sdk/operations/service.ts'],
       ]),
     ],
   },
