@@ -1,9 +1,11 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import test, { type ExecutionContext } from 'ava';
 import { codeBlock } from '../../support/clients/documents.ts';
 import { commandMsMax, mano, run, serve } from '../../support/clients/served.ts';
+import { eventually } from '../../support/eventually.ts';
 import { skipUnless } from '../../support/require-tool.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -88,5 +90,57 @@ test.serial(
     t.is(ended.code, 1);
     // What grpcio answers for a method that the class does not override.
     t.regex(JSON.parse(ended.stdout).operation.error.detail, /Method not implemented!/);
+  },
+);
+
+/** Starts the agent of docs/writing-a-vnf-agent.md and waits until it watches; it ends with the test. */
+async function startAgent(t: ExecutionContext, words: string[], environment: NodeJS.ProcessEnv) {
+  const child = spawn('python3', words, { env: environment, stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const stop = async () => {
+    child.kill();
+    await ended;
+  };
+  t.teardown(stop);
+  const lines: string[] = [];
+  createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
+  await eventually('the agent watches', () => lines.includes('watching'), commandMsMax);
+  return { lines, stop };
+}
+
+test.serial(
+  'the agent in Python of docs/writing-a-vnf-agent.md prepares, goes on, hears of a new run, and vetoes [6.5.1/6 6.5.1/11 6.5.2/6 6.5.2/10]',
+  async (t) => {
+    t.timeout(4 * commandMsMax);
+    if (!hasPython(t)) return;
+    const { folder, library } = await generate(t);
+    const script = join(folder, 'agent.py');
+    await writeFile(script, codeBlock('docs/writing-a-vnf-agent.md', 'python', 'agent.py'));
+    const environment = { ...python, PYTHONPATH: library, PYTHONDONTWRITEBYTECODE: '1' };
+    const data = join(folder, 'data');
+    await serve(t, data);
+    const made = await mano('vnf', 'create', 'app/demo/vnfd-wasmvm.json', '--data', data);
+    const vnf = made.stdout.trim();
+    t.is((await mano('vnf', 'instantiate', vnf, '--data', data)).code, 0);
+
+    const { lines, stop } = await startAgent(t, [script, data, vnf], environment);
+    const taken = await mano('snapshot', 'create', vnf, '--name', 'one', '--data', data);
+    t.is(taken.code, 0, taken.stderr);
+    t.regex(taken.stdout, /VNF_CONFIRMED/);
+    const reverted = await mano('snapshot', 'revert', vnf, 'one', '--data', data);
+    t.is(reverted.code, 0, reverted.stderr);
+    t.deepEqual(lines, [
+      'watching',
+      'prepared gateway-0 database-0',
+      'resumed success same run',
+      'prepared database-0 gateway-0',
+      'resumed success new run',
+    ]);
+    await stop();
+
+    await startAgent(t, [script, data, vnf, '--veto'], environment);
+    const refused = await mano('snapshot', 'create', vnf, '--data', data);
+    t.is(refused.code, 1);
+    t.regex(refused.stderr, /VNF_VETO.*an upgrade is going on/);
   },
 );
