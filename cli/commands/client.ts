@@ -4,12 +4,13 @@ import { operationCommand } from './operation.ts';
 import { packageCommand } from './package.ts';
 import { pluginCommand } from './plugin.ts';
 import { snapshotCommand } from './snapshot.ts';
+import { compareCommands } from './snapshot-compare.ts';
 import { vnfCommand } from './vnf.ts';
 
 /** The commands that talk to a running Micromano, and so need the protobuf runtime. */
 export function clientCommands(program: Command): void {
   vnfCommand(program);
-  snapshotCommand(program);
+  compareCommands(snapshotCommand(program));
   packageCommand(program);
   nsCommand(program);
   operationCommand(program);

@@ -32,7 +32,7 @@ type CreateOptions = WaitOptions & {
 const planHelp =
   'say what would be done, by which techniques, and what is not possible; do nothing';
 
-export function snapshotCommand(program: Command): void {
+export function snapshotCommand(program: Command): Command {
   const snapshot = program
     .command('snapshot')
     .description('consistent snapshots of VNFs, and going back to them');
@@ -40,6 +40,7 @@ export function snapshotCommand(program: Command): void {
   revertCommand(snapshot);
   readCommands(snapshot);
   changeCommands(snapshot);
+  return snapshot;
 }
 
 function createCommand(snapshot: Command): void {

@@ -168,6 +168,26 @@ test.serial('ns: a snapshot and a reversion through the NFVO, by names', async (
   t.is((await ask('ns', 'delete', 'edge')).code, 3);
 });
 
+test.serial('snapshot drift, diff: nothing has drifted, and a stopped VNF differs', async (t) => {
+  const { ask } = await withVnf(t);
+  const take = (name: string) =>
+    ask('snapshot', 'create', 'gw', '--consistency', 'none', '--cold', '--name', name);
+  t.is((await take('running')).code, 0);
+  t.deepEqual((await ask('snapshot', 'drift', 'running')).json, { differences: [] });
+  t.is((await ask('vnf', 'stop', 'gw')).code, 0);
+  t.is((await take('stopped')).code, 0);
+  const drift = (await ask('snapshot', 'drift', 'stopped')).json.differences as object[];
+  t.deepEqual(drift, [
+    { path: 'gateway-0/state', one: 'RUNNING', other: 'STOPPED' },
+    { path: 'database-0/state', one: 'RUNNING', other: 'STOPPED' },
+  ]);
+  const { json } = await ask('snapshot', 'diff', 'running', 'stopped');
+  const paths = (json.differences as { path: string }[]).map(({ path }) => path);
+  t.true(paths.includes('vnfInstance/instantiatedVnfInfo/vnfState'), paths.join());
+  t.true(paths.includes('vnfcSnapshots/gateway-0/instanceSnapshot/stateWhenTaken'), paths.join());
+  t.deepEqual((await ask('snapshot', 'diff', 'running', 'running')).json, { differences: [] });
+});
+
 test.serial(
   'names: one thing is found by its name, two of a name are told apart by their ids',
   async (t) => {
