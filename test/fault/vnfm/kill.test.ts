@@ -3,16 +3,20 @@ import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurren
 import { PackageKind } from '../../../gen/nfv/repository/v1/repository_pb.js';
 import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { NotificationType } from '../../../gen/nfv/vnf_snapshot_notification/v1/vnf_snapshot_notification_pb.js';
+import { PowerOff } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { eventually } from '../../support/eventually.ts';
 import { type CrashRig, crashRig, type RunningVnfm } from '../../support/vnfm/crash-rig.ts';
 import { watchAsVnf } from '../../support/vnfm/fake-vnf.ts';
-import { completed, finished, instantiated } from '../../support/vnfm/rig.ts';
+import { completed, demoVnfd, finished, instantiated } from '../../support/vnfm/rig.ts';
 
 /** What a kill interrupts: how it is started, and what has to hold afterwards. */
 type Job = {
   procedure: string;
   /** Steps whose effect has happened but is not recorded yet when the process dies. */
   steps: string[];
+  /** Those of them that the preparation takes as well, and survives. */
+  prepared?: string[];
+  vnfd?: ReturnType<typeof demoVnfd>;
   start(vnfm: RunningVnfm, ready: Ready): Promise<{ lifecycleOperationOccurrenceId: string }>;
   check(
     t: ExecutionContext,
@@ -38,6 +42,29 @@ const create: Job = {
     t.is(rig.world.snapshots.size, done ? 4 : 2, 'a whole snapshot or none is at the VIM');
     const { vnfSnapshotInfos } = await vnfm.lcm.queryVnfSnapshotInfo({});
     t.is(vnfSnapshotInfos.length, done ? 2 : 1, 'a whole snapshot or none is listed');
+  },
+};
+
+/** The database is powered off before and on after (clause 6.4.1 steps 5 and 34). */
+const createPowered: Job = {
+  ...create,
+  steps: ['stop database-0', 'capture database-0', 'start database-0'],
+  vnfd: demoVnfd({
+    vnfc: [{ vduId: 'database', powerOff: PowerOff.BEFORE, powerOnAfter: true }],
+  }),
+};
+
+const createReplacing: Job = {
+  ...create,
+  steps: ['save', 'delete replaced'],
+  prepared: ['save'],
+  start: (vnfm, { vnf, snapshot }) =>
+    vnfm.lcm.createVnfSnapshot({ vnfInstanceId: vnf, replacesVnfSnapshotInfoId: snapshot }),
+  check: async (t, rig, vnfm, { snapshot }, done) => {
+    t.is(rig.world.snapshots.size, 2, 'one whole snapshot is at the VIM');
+    const { vnfSnapshotInfos } = await vnfm.lcm.queryVnfSnapshotInfo({});
+    t.is(vnfSnapshotInfos.length, 1, 'there is always one');
+    t.is(vnfSnapshotInfos[0]!.id === snapshot, !done);
   },
 };
 
@@ -88,8 +115,8 @@ const extract: Job = {
 };
 
 /** A VNF at numbers 11 and 12 with a snapshot and a package of it at 1 and 2. */
-async function prepare(t: ExecutionContext, rig: CrashRig, vnfm: RunningVnfm) {
-  const vnf = await instantiated(vnfm);
+async function prepare(t: ExecutionContext, rig: CrashRig, vnfm: RunningVnfm, vnfd?: Job['vnfd']) {
+  const vnf = await instantiated(vnfm, vnfd);
   const told = await watchAsVnf(t, vnfm, vnf);
   setMemory(rig, vnf, 0);
   const taken = await vnfm.lcm.createVnfSnapshot({ vnfInstanceId: vnf });
@@ -107,15 +134,21 @@ function setMemory(rig: CrashRig, vnf: string, base: number): void {
   rig.world.guest(`${vnf}.database-0`).memory = base + 2;
 }
 
+function nameOf(job: Job): string {
+  if (job === createPowered) return `${job.procedure}, powered off and on,`;
+  return job === createReplacing ? `${job.procedure}, replacing one,` : job.procedure;
+}
+
 const kill = test.macro({
   title: (_given, job: Job, step: string) =>
-    `VNFM: kill -9 in ${job.procedure} right after the effect of "${step}" leaves all or nothing`,
+    `VNFM: kill -9 in ${nameOf(job)} right after the effect of "${step}" leaves all or nothing`,
   exec: async (t, job: Job, step: string) => {
     const rig = await crashRig(t);
     // The preparation takes a snapshot and packs it, and that goes well.
-    const spared = job === create || job === createPackage ? '1*off->' : '';
+    const prepared = job.prepared ?? (/^create-/.test(job.procedure) ? job.steps : []);
+    const spared = prepared.includes(step) ? '1*off->' : '';
     const doomed = await rig.start(`vnfm.${job.procedure}.${step}.done=${spared}1*kill`);
-    const { told: before, ...ready } = await prepare(t, rig, doomed);
+    const { told: before, ...ready } = await prepare(t, rig, doomed, job.vnfd);
     const started = await job.start(doomed, ready);
     t.is(await doomed.ended, 'SIGKILL');
 
@@ -144,6 +177,6 @@ function isStart(type: NotificationType): boolean {
   return type === SNAPSHOT_CREATION_START || type === SNAPSHOT_REVERSION_START;
 }
 
-for (const job of [create, revert, createPackage, extract]) {
+for (const job of [create, createPowered, createReplacing, revert, createPackage, extract]) {
   for (const step of job.steps) test.serial(kill, job, step);
 }
