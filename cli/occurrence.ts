@@ -23,6 +23,8 @@ const reconnectPauseMs = 500;
 export type FollowOptions = {
   json: boolean;
   wait: boolean;
+  /** Prints nothing of success: one of several, and the command sums up. */
+  quiet?: boolean;
   /** The state that counts as success; COMPLETED when nothing is said. */
   wanted?: OperationState;
 };
@@ -83,15 +85,17 @@ export async function reportOperation(
 ): Promise<number> {
   if (!options.wait) {
     if (options.json) printJson({ ...extra, operation: { id } });
-    else process.stdout.write(`operation ${id} accepted; follow it: mano operation watch ${id}\n`);
+    else if (!options.quiet)
+      process.stdout.write(`operation ${id} accepted; follow it: mano operation watch ${id}\n`);
     return exitCode.ok;
   }
-  const line = new ProgressLine(process.stderr.isTTY === true && !options.json);
+  const isShown = !options.json && !options.quiet;
+  const line = new ProgressLine(process.stderr.isTTY === true && isShown);
   const onInterrupt = () => leave(id, line);
   process.once('SIGINT', onInterrupt);
   const shown = new Set<number>();
   const last = await follow(operations, id, (occurrence) => {
-    if (options.json) return;
+    if (!isShown) return;
     showSteps(occurrence, shown, line);
   }).finally(() => {
     process.off('SIGINT', onInterrupt);
@@ -99,7 +103,7 @@ export async function reportOperation(
   });
   const isDone = last.operationState === (options.wanted ?? OperationState.COMPLETED);
   if (!isDone) process.stderr.write(`mano: ${outcomeText(last)}\n`);
-  else if (!options.json) process.stdout.write(`${outcomeText(last)}\n`);
+  else if (isShown) process.stdout.write(`${outcomeText(last)}\n`);
   if (options.json) {
     printJson({ ...extra, operation: messageJson(LifecycleOperationOccurrenceSchema, last) });
   }

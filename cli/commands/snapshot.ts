@@ -272,8 +272,8 @@ async function deleteMatching(
   const deleted: string[] = [];
   let code: number | undefined;
   for (const id of options.dryRun ? [] : ids) {
-    // The one line of JSON comes last, for all.
-    code = await deleteOne(session, id, { ...options, json: false });
+    // The one line of JSON is for all of them.
+    code = await deleteOne(session, id, { ...options, json: false, quiet: options.json === true });
     if (code) break;
     deleted.push(id);
   }
@@ -285,12 +285,13 @@ async function deleteMatching(
 async function deleteOne(
   session: Session,
   id: string,
-  { json, wait }: WaitOptions,
+  { json, wait, quiet }: WaitOptions & { quiet?: boolean },
 ): Promise<number | undefined> {
   const started = await lifeCycle(session).deleteVnfSnapshotInfo({ vnfSnapshotInfoId: id });
   const operation = started.lifecycleOperationOccurrenceId;
   if (operation !== '') {
-    return reportOperation(operations(session), operation, { json: json === true, wait });
+    const shown = { json: json === true, quiet: quiet === true, wait };
+    return reportOperation(operations(session), operation, shown);
   }
   if (json) printJson({ deleted: id });
   return undefined;

@@ -42,7 +42,7 @@ test.serial(
       .slice(-2)
       .map((line) => JSON.parse(line));
     t.regex(output, /6\.5\.1 \(9\) .* VNF_CONFIRMED/);
-    t.is(output.match(/6\.4\.3 \(13\) +vnfm → vim +✓ revert (gateway|database)-0/g)?.length, 4);
+    t.is(output.match(/6\.4\.3 \(13, 17\) +vnfm → vim +✓ revert (gateway|database)-0/g)?.length, 4);
     t.is(output.match(/^operation \S+ COMPLETED/gm)?.length, 9);
     t.like(snapshots.snapshots, [{ vnfSnapshot: { name: 'before-change' } }]);
     t.is(snapshots.snapshots.length, 1);
