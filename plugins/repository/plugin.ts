@@ -15,6 +15,8 @@ export type RepositoryConfig = {
   signer?: Signer;
   /** PEM certificates of the authorities whose signers are believed on import. */
   authorities?: string[];
+  /** Seconds in which a streamed package must bring its next piece. Default: 300. */
+  streamIdleSeconds?: number;
 };
 
 /** The package repository: content-addressed storage of images, packages over them, and archives. */
@@ -23,7 +25,8 @@ export const repositoryPlugin = definePlugin({
   role: 'repository',
   version: '0.1.0',
   start: async (context) => {
-    const { folder, signer, authorities } = (context.config ?? {}) as RepositoryConfig;
+    const config = (context.config ?? {}) as RepositoryConfig;
+    const { folder, signer, authorities, streamIdleSeconds } = config;
     const pool = await CorePool.open();
     try {
       const store = await Store.open(folder ?? join(context.dataFolder, 'store'), {
@@ -40,6 +43,7 @@ export const repositoryPlugin = definePlugin({
         scratchFolder,
         ...(signer && { signer }),
         ...(authorities && { trust: { authorities } }),
+        ...(streamIdleSeconds !== undefined && { streamIdleMs: streamIdleSeconds * 1000 }),
       };
       return {
         services: [repositoryService(store, settings, context.logger)],

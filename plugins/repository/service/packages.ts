@@ -10,11 +10,17 @@ import { packageInfo, storeKind } from './records.ts';
 import { restoreImages, storePackage } from './store-package.ts';
 import { storeStream } from './store-stream.ts';
 
+export type RepositorySettings = ArchiveSettings & {
+  /** Milliseconds in which a streamed package must bring its next piece. */
+  streamIdleMs?: number;
+};
+
 /** The repository interface over a store. */
-export function repositoryService(store: Store, settings: ArchiveSettings, logger: Logger) {
+export function repositoryService(store: Store, settings: RepositorySettings, logger: Logger) {
   const handlers: Handlers<typeof RepositoryService> = {
     storePackage: (request, context) => storePackage(store, request, context),
-    storePackageFromStream: (requests, context) => storeStream(store, requests, context),
+    storePackageFromStream: (requests, context) =>
+      storeStream(store, requests, context, settings.streamIdleMs),
     restoreImages: (request, context) => restoreImages(store, request, context),
     exportPackage: (request, context) => exportPackage(store, settings, request, context),
     importPackage: (request, context) => importPackage(store, settings, request, context),

@@ -14,8 +14,13 @@ type Requests = AsyncIterable<StorePackageFromStreamRequest>;
 type Part = StorePackageFromStreamRequest['part'];
 
 /** Stores the images of a stream as a new package, taking no more of it than the store asks for. */
-export async function storeStream(store: Store, requests: Requests, { signal }: HandlerContext) {
-  const next = partReader(requests);
+export async function storeStream(
+  store: Store,
+  requests: Requests,
+  { signal }: HandlerContext,
+  idleMsMax = streamIdleMsMax,
+) {
+  const next = partReader(requests, idleMsMax);
   const first = await next();
   if (first?.case !== 'package') throw misplaced('the first message must be the package');
   const header = first.value;
@@ -61,11 +66,11 @@ async function piece(next: () => Promise<Part | undefined>): Promise<StreamPiece
 }
 
 /** One message at a time; undefined at the caller's half close. */
-function partReader(requests: Requests): () => Promise<Part | undefined> {
+function partReader(requests: Requests, idleMsMax: number): () => Promise<Part | undefined> {
   const iterator = requests[Symbol.asyncIterator]();
   return async () => {
     const late = Promise.withResolvers<never>();
-    const timer = setTimeout(() => late.reject(idle()), streamIdleMsMax);
+    const timer = setTimeout(() => late.reject(idle(idleMsMax)), idleMsMax);
     try {
       const { done, value } = await Promise.race([iterator.next(), late.promise]);
       return done ? undefined : value.part;
@@ -75,8 +80,8 @@ function partReader(requests: Requests): () => Promise<Part | undefined> {
   };
 }
 
-function idle() {
-  const text = `nothing arrived for ${streamIdleMsMax / 1000} s: send all again`;
+function idle(idleMsMax: number) {
+  const text = `nothing arrived for ${idleMsMax / 1000} s: send all again`;
   return deadlineExceeded('STREAM_IDLE', text);
 }
 

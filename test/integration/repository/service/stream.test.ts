@@ -27,10 +27,10 @@ const sizeBytes = 20 * mib + 1000;
 const disk = { role: ImageRole.DISK, logicalBytes: BigInt(sizeBytes) };
 
 /** A repository behind a kernel, called over the socket of a role. */
-async function repository(t: ExecutionContext) {
+async function repository(t: ExecutionContext, settings: { streamIdleSeconds?: number } = {}) {
   const folder = await tempFolder(t);
   const kernel = await testKernel(t, { roles: ['vnfm'] });
-  await kernel.add(repositoryPlugin, { config: { folder: join(folder, 'store') } });
+  await kernel.add(repositoryPlugin, { config: { folder: join(folder, 'store'), ...settings } });
   await kernel.start();
   const client = createClient(RepositoryService, roleChannel(t, kernel, 'vnfm'), {
     deadlineMs: 120_000,
@@ -228,4 +228,22 @@ test('a call that is cancelled ends at once although its sender is silent', asyn
   const call = client.storePackageFromStream(silent(), { signal: controller.signal });
   await throwsRpc(t, call, { code: Code.CANCELLED, reason: 'CANCELLED' });
   t.deepEqual((await client.listPackages({})).packages, []);
+});
+
+test('a sender that falls silent is told so, leaves nothing, and sends again', async (t) => {
+  const { client, folder } = await repository(t, { streamIdleSeconds: 0.5 });
+  const silence = new AbortController();
+  t.teardown(() => silence.abort());
+  async function* silent() {
+    yield header('p');
+    yield piece(0, image().subarray(0, mib));
+    await once(silence.signal, 'abort');
+  }
+  const call = client.storePackageFromStream(silent());
+  const error = await throwsRpc(t, call, { code: Code.DEADLINE_EXCEEDED, reason: 'STREAM_IDLE' });
+  t.regex(error.message, /nothing arrived for 0\.5 s: send all again/);
+  t.deepEqual((await client.listPackages({})).packages, []);
+  t.deepEqual(await readdir(join(folder, 'store', 'tmp')), []);
+  const again = stream([header('p')], piecesOf(image(), mib), [end]);
+  t.is((await client.storePackageFromStream(again)).package!.packageId, 'p');
 });
