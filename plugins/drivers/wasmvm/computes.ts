@@ -108,6 +108,8 @@ export function operateCompute(
     else if (operation === ComputeOperation.STOP_FORCEFUL) await stop(core, computeId, undefined);
     else if (operation === ComputeOperation.PAUSE) await pause(core, present);
     else if (operation === ComputeOperation.UNPAUSE) await unpause(core, present);
+    else if (operation === ComputeOperation.DISCONNECT) await setCables(core, present, false);
+    else if (operation === ComputeOperation.CONNECT) await setCables(core, present, true);
     else throw badField('operation', 'is not a known one');
     core.watchers.notify(computeId);
     return computeMessage(core, computeId);
@@ -159,6 +161,13 @@ async function pause(core: Core, { computeId, state, hold }: VirtualCompute): Pr
     throw computeState(computeId, 'not running', 'start it first');
   await core.room.call('pause', { computeId });
   await writePower(core, computeId, 'paused');
+}
+
+async function setCables(core: Core, present: VirtualCompute, plugged: boolean): Promise<void> {
+  const { computeId, state } = present;
+  if (state !== ComputeState.RUNNING && state !== ComputeState.PAUSED)
+    throw computeState(computeId, 'not running', 'start it first');
+  await core.room.call('setCables', { computeId, plugged });
 }
 
 async function unpause(core: Core, { computeId, state, hold }: VirtualCompute): Promise<void> {

@@ -82,6 +82,13 @@ export class Machine {
     await this.qmp.execute('cont');
   }
 
+  /** Pulls the cables of its `count` network interfaces, or plugs them in again. */
+  async setCables(count: number, plugged: boolean): Promise<void> {
+    for (let index = 0; index < count; index++) {
+      await this.qmp.execute('set_link', { name: `net${index}`, up: plugged });
+    }
+  }
+
   /**
    * Asks the guest to shut down, through its agent or the power button; false when it still runs
    * after that.

@@ -149,6 +149,12 @@ async function operate(
     await context.machine(computeId)!.pause();
   } else if (operation === ComputeOperation.UNPAUSE) {
     await unpause(context, computeId, state);
+  } else if (operation === ComputeOperation.DISCONNECT || operation === ComputeOperation.CONNECT) {
+    if (state !== 'RUNNING' && state !== 'PAUSED') {
+      throw wrongState(computeId, state, 'RUNNING or PAUSED');
+    }
+    const plugged = operation === ComputeOperation.CONNECT;
+    await context.machine(computeId)!.setCables(compute.interfaces.length, plugged);
   } else throw invalidArgument('FIELD_VIOLATION', `operation ${operation} is unknown`);
   const present = context.compute(computeId);
   context.update(computeId, {

@@ -7,7 +7,7 @@ import { framesQueuedMax } from '../limits.ts';
 export class NetworkInterface {
   readonly networkId: string;
   readonly mac: Uint8Array;
-  /** A link that is down loses what is sent to it. */
+  /** A link that is down loses what is sent to it and from it. */
   linkUp = true;
   readonly queue: Uint8Array[] = [];
 
@@ -38,6 +38,7 @@ export class Switch {
    * set.
    */
   send(from: NetworkInterface, frame: Uint8Array): void {
+    if (!from.linkUp) return;
     const toAll = ((frame[0] as number) & 1) === 1;
     for (const port of this.#ports) {
       if (port === from || port.networkId !== from.networkId) continue;

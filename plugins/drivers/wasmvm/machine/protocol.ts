@@ -77,6 +77,8 @@ export type Commands = {
   shutdown: { input: { computeId: string; timeoutMs: number }; output: undefined };
   pause: { input: { computeId: string }; output: MachineStatus };
   unpause: { input: { computeId: string }; output: MachineStatus };
+  /** Pulls its network cables, or plugs them in again. */
+  setCables: { input: { computeId: string; plugged: boolean }; output: undefined };
   status: { input: { computeId: string }; output: MachineStatus | undefined };
   hold: {
     input: { computeId: string; leaseId: string; durationMs: number };

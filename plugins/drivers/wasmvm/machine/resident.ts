@@ -15,6 +15,8 @@ export class Resident {
   readonly machine: Machine;
   state: 'running' | 'paused' = 'running';
   quiesced = false;
+  /** Its network cables are pulled: links stay down whatever else happens with it. */
+  unplugged = false;
   /** Captures and restores in progress: it stands as long as there is one. */
   standing = 0;
   shutdown: Shutdown | undefined;

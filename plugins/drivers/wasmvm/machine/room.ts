@@ -61,6 +61,7 @@ export class Room {
     shutdown: (input) => this.#shutdown(input),
     pause: ({ computeId }) => this.#setState(computeId, 'paused'),
     unpause: ({ computeId }) => this.#setState(computeId, 'running'),
+    setCables: ({ computeId, plugged }) => this.#setCables(computeId, plugged),
     status: ({ computeId }) => this.#residents.get(computeId)?.status,
     hold: ({ computeId, leaseId, durationMs }) =>
       this.#require(computeId).hold(leaseId, durationMs, performance.now()),
@@ -246,6 +247,13 @@ export class Room {
     return resident.status;
   }
 
+  #setCables(computeId: string, plugged: boolean): undefined {
+    const resident = this.#require(computeId);
+    resident.unplugged = !plugged;
+    if (plugged && resident.status.hold) return;
+    for (const port of resident.machine.interfaces) port.linkUp = plugged;
+  }
+
   #capture(input: Commands['capture']['input']): Promise<Captured> {
     const { schedule } = this.#parts;
     for (
@@ -314,6 +322,7 @@ export class Room {
   }
 
   #linkUp(resident: Resident): void {
+    if (resident.unplugged) return;
     for (const port of resident.machine.interfaces) port.linkUp = true;
   }
 

@@ -1,5 +1,5 @@
 // The VNF channel: one JSON object a line. Requests are
-// {"id":"…","op":"status|prepare|resume|wreck","timeoutMs":n}.
+// {"id":"…","op":"status|prepare|resume|wreck|crash","timeoutMs":n}.
 import { channelRead, channelWrite, clockMs } from "./vm";
 import { lineBytesMax, requestBase } from "./memory-map";
 import { flush, wreck } from "./data-disk";
@@ -43,8 +43,10 @@ function answer(role: string, at: usize, end: usize): void {
     setCounter(role == "gateway" ? wreckNumber : 0);
     return reply(role, at, end, true);
   }
+  // Ends like a program with a fault.
+  if (operation != 0 && startsWith(operation, end, "crash\"")) unreachable();
   let text = putId(put(textStart, "{"), at, end);
-  text = put(text, "\"error\":\"unknown operation; known are status, prepare, resume, wreck\"}");
+  text = put(text, "\"error\":\"unknown operation; known are status, prepare, resume, wreck, crash\"}");
   channelWrite(textStart, <i32>(text - textStart));
 }
 
