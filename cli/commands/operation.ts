@@ -71,12 +71,17 @@ export function operationCommand(program: Command): void {
       }),
     );
 
-  asClient(operation.command('watch <id>'))
-    .description('follow an operation to its end; exit code 0 when it completed')
+  asClient(operation.command('watch [id]'))
+    .description(
+      'follow an operation to its end (exit code 0 when it completed), or all until interrupted',
+    )
+    .option('--filter <filter>', 'of all: ETSI attribute filter')
     .action(
-      clientAction((session, options, id) =>
-        reportOperation(operations(session), id!, { json: options.json === true, wait: true }),
-      ),
+      clientAction<CommonOptions & { filter?: string }>((session, options, id) => {
+        const json = options.json === true;
+        if (id === undefined) return watchAll(session, options.filter ?? '', json);
+        return reportOperation(operations(session), id, { json, wait: true });
+      }),
     );
 
   steering(
@@ -111,6 +116,25 @@ export function operationCommand(program: Command): void {
         cancelMode: options.force ? CancelMode.FORCEFUL : CancelMode.GRACEFUL,
       }),
   ).option('--force', 'interrupt the running step');
+}
+
+/** A line for each change of state of any operation. */
+async function watchAll(session: Session, filter: string, json: boolean): Promise<void> {
+  for await (const { occurrence } of operations(session).watchLifecycleOperationOccurrences({
+    filter,
+  })) {
+    if (occurrence === undefined) {
+      if (!json) process.stderr.write('watching; interrupt to end\n');
+    } else if (json) {
+      const shown = messageJson(LifecycleOperationOccurrenceSchema, occurrence) as object;
+      printJson({ operation: { ...shown, steps: undefined } });
+    } else {
+      const { id, operation, operationState, vnfInstanceId, isAutomaticInvocation } = occurrence;
+      const by = isAutomaticInvocation ? ' (by the VNFM itself)' : '';
+      const what = `${OperationType[operation]} ${OperationState[operationState]}`;
+      process.stdout.write(`${id}  ${what}  ${vnfInstanceId}${by}\n`);
+    }
+  }
 }
 
 function took({ startTime, endTime }: LifecycleOperationOccurrence): string {

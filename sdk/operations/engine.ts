@@ -53,7 +53,7 @@
  * After a crash an open step is run again with `resumed: true`; but if something was held and not yet on its way
  * to be released, it is released and the operation is rolled back.
  */
-import { create, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
+import { create } from '@bufbuild/protobuf';
 import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import {
   type LifecycleOperationOccurrence,
@@ -71,13 +71,9 @@ import {
 import { type Clock, systemClock } from '../ports/clock.ts';
 import { type Logger, silentLogger } from '../ports/logger.ts';
 import { type Random, systemRandom } from '../ports/random.ts';
-import {
-  type RecordPage,
-  type RecordStore,
-  recordPageMax,
-  type Transaction,
-} from '../records/record-store.ts';
-import { type IdempotentRequest, RequestIds } from '../request-ids.ts';
+import { type RecordPage, type RecordStore, recordPageMax } from '../records/record-store.ts';
+import { RequestIds } from '../request-ids.ts';
+import type { AcceptOptions } from './accept-options.ts';
 import type { OperationDefinition } from './definition.ts';
 import { type Entry, insertEntry, type Journal, journals, occurrences } from './journal.ts';
 import { Keeper, loadEntry } from './keeper.ts';
@@ -86,8 +82,10 @@ import { firstState, isAtRest, isFinal } from './next-state.ts';
 import { buildPlan, syncSteps } from './plan.ts';
 import { Runner } from './runner.ts';
 import { standIn } from './stand-in.ts';
+import { StateFeed } from './state-feed.ts';
 import { Watchers } from './watch.ts';
 
+export type { AcceptOptions } from './accept-options.ts';
 export {
   type FailurePolicy,
   type Group,
@@ -111,28 +109,6 @@ export type EngineOptions = {
   readonly limits?: Partial<EngineLimits>;
 };
 
-/** What `accept` is given. */
-export type AcceptOptions = {
-  /** The name of the definition. */
-  readonly definition: string;
-  /** What the steps get: JSON, so that it is the same after a restart. */
-  readonly input: JsonValue;
-  /** At most one unfinished operation has a key, for example the id of a VNF instance; several keys: of each. */
-  readonly key?: string | readonly string[];
-  /** The id of the operation. Default: a new UUID. */
-  readonly id?: string;
-  readonly vnfInstanceId?: string;
-  readonly vnfSnapshotInfoId?: string;
-  readonly vnfSnapshotPkgId?: string;
-  readonly isAutomaticInvocation?: boolean;
-  /** The request as JSON of its message, for the occurrence. No secrets. */
-  readonly params?: JsonObject;
-  /** A repeat with the same id and body gets the first operation's id. */
-  readonly request?: IdempotentRequest;
-  /** The caller's own records, in the same transaction. When it throws, nothing was accepted. */
-  readonly record?: (tx: Transaction, operationId: string) => Promise<void>;
-};
-
 /** Which occurrences to list: newest first, one page. */
 export type OperationPage = { readonly limit?: number; readonly after?: string };
 
@@ -146,6 +122,7 @@ export class OperationEngine {
   readonly #limits: EngineLimits;
   readonly #requests: RequestIds;
   readonly #watchers: Watchers;
+  readonly #feed: StateFeed;
   /** Exactly the unfinished operations. */
   readonly #runners = new Map<string, Runner>();
   #accepting = 0;
@@ -163,6 +140,7 @@ export class OperationEngine {
     this.#limits = { ...limitsDefault, ...options.limits };
     this.#requests = new RequestIds(this.#clock);
     this.#watchers = new Watchers(this.#limits.watchersMax);
+    this.#feed = new StateFeed(this.#limits.watchersMax);
   }
 
   /** Takes up the operations that a crash or a stop left unfinished; resolves when they run. Call once. */
@@ -251,6 +229,15 @@ export class OperationEngine {
     return this.#watchers.watch(id, read, last, options.afterRevision ?? 0n, options.signal);
   }
 
+  /**
+   * Every change of state of every operation from now on, without steps; undefined first, when the watch stands. Ends
+   * when the engine stops. RESOURCE_EXHAUSTED with reason TOO_MANY_WATCHERS or WATCHER_TOO_SLOW.
+   */
+  watchAll(signal?: AbortSignal): AsyncIterable<LifecycleOperationOccurrence | undefined> {
+    this.#checkRunning();
+    return this.#feed.follow(signal);
+  }
+
   /** Waits until the operation is in a final state or FAILED_TEMP. Errors as in watch. */
   async finished(id: string, signal?: AbortSignal): Promise<LifecycleOperationOccurrence> {
     for await (const occurrence of this.watch(id, signal === undefined ? {} : { signal })) {
@@ -287,6 +274,7 @@ export class OperationEngine {
     const stop = (runner: Runner) => runner.stop(this.#limits.holdPatienceMs);
     await Promise.all([...this.#runners.values()].map(stop));
     this.#watchers.changedAll();
+    this.#feed.end();
   }
 
   #definition(name: string): OperationDefinition {
@@ -312,7 +300,11 @@ export class OperationEngine {
 
   #run(entry: Entry, definition: OperationDefinition, recovered: boolean): void {
     const { id } = entry.occurrence;
+    let state = recovered ? OperationState.UNSPECIFIED : entry.occurrence.operationState;
+    if (!recovered) this.#feed.publish(entry.occurrence);
     const changed = (occurrence: LifecycleOperationOccurrence) => {
+      if (occurrence.operationState !== state) this.#feed.publish(occurrence);
+      state = occurrence.operationState;
       if (isFinal(occurrence.operationState)) this.#runners.delete(id);
       this.#watchers.changed(id);
     };
@@ -385,6 +377,5 @@ export class OperationEngine {
   }
 }
 
-function unknown(id: string) {
-  return notFound('OPERATION_UNKNOWN', `there is no operation "${id}"`, { operation_id: id });
-}
+const unknown = (id: string) =>
+  notFound('OPERATION_UNKNOWN', `there is no operation "${id}"`, { operation_id: id });

@@ -22,6 +22,7 @@ export function operationOccurrenceService(engine: OperationEngine): ServiceImpl
     }),
     listLifecycleOperationOccurrences: (request) => list(engine, request),
     watchLifecycleOperationOccurrence: (request, { signal }) => watch(engine, request, signal),
+    watchLifecycleOperationOccurrences: (request, { signal }) => watchAll(engine, request, signal),
     retryLifecycleOperation: async (request) => {
       await engine.retry(request.lifecycleOperationOccurrenceId);
       return {};
@@ -51,6 +52,18 @@ async function* watch(
 ) {
   const { lifecycleOperationOccurrenceId: id, afterRevision } = request;
   for await (const occurrence of engine.watch(id, { afterRevision, signal })) yield { occurrence };
+}
+
+async function* watchAll(
+  engine: OperationEngine,
+  { filter }: { filter: string },
+  signal: AbortSignal,
+) {
+  const matches = parseFilter(LifecycleOperationOccurrenceSchema, filter);
+  for await (const occurrence of engine.watchAll(signal)) {
+    if (occurrence === undefined) yield {};
+    else if (matches(occurrence)) yield { occurrence };
+  }
 }
 
 async function list(
