@@ -9,11 +9,17 @@ export type SiteConfiguration = {
   /** Granting policy: see plugins/nfvo/policy.ts. */
   nfvo?: { policy?: unknown };
   /**
-   * `packageFolders`: where archives may be written and read. `transport`: how captured disks are
+   * `packageFolders` and `packageAddresses` (HTTP(S), each ending with "/"): where archives may be
+   * written and read. `transport`: how captured disks are
    * read into packages, "local-file" (default) or "nbd". `resourceManagement`: whether the VNFM
    * reaches the VIM itself, "direct" (default), or through the NFVO, "indirect".
    */
-  vnfm?: { packageFolders?: string[]; transport?: string; resourceManagement?: string };
+  vnfm?: {
+    packageFolders?: string[];
+    packageAddresses?: string[];
+    transport?: string;
+    resourceManagement?: string;
+  };
   repository?: { folder?: string };
   wasmvm?: Record<string, unknown>;
   qemu?: Record<string, unknown>;

@@ -12,7 +12,8 @@ import { type DiskDigests, presentDigests, snapshotDigests } from './digests.ts'
 import { broken, components, describe, faultOf, standStill } from './invariant.ts';
 import { Lab, type Print } from './lab.ts';
 import { Site } from './site.ts';
-import type { ComponentStates, VnfAgent } from './vnf-agent.ts';
+import type { VnfAgent } from './vnf-agent.ts';
+import type { ComponentStates } from './vnf-channel.ts';
 
 /** How many numbers the traffic has to hand out before something is done, and after the revert. */
 const warmUpCount = 20;

@@ -1,5 +1,4 @@
-import type { ComponentStates } from './vnf-agent.ts';
-import type { ComponentStatus } from './vnf-channel.ts';
+import type { ComponentStates, ComponentStatus } from './vnf-channel.ts';
 
 /** The two components of the demo VNF, found by what they say they are. */
 export function components(states: ComponentStates): {

@@ -1,3 +1,4 @@
+import { VnfIndicatorService } from '../../gen/nfv/vnf_indicator/v1/vnf_indicator_pb.js';
 import { VnfLcmService } from '../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
 import {
   NotificationResult,
@@ -8,15 +9,18 @@ import {
 import { type Client, createClient } from '../../sdk/client.ts';
 import { RpcError } from '../../sdk/errors.ts';
 import type { Transport } from '../../sdk/transport/transport.ts';
-import { askComponent, type ComponentStatus } from './vnf-channel.ts';
+import { HealthJudge } from './health.ts';
+import { askComponent, type ComponentStates } from './vnf-channel.ts';
 
 type Notifications = Client<typeof VnfSnapshotNotificationService>;
-export type ComponentStates = Record<string, ComponentStatus>;
 
 /** What the agent saw when a notification was handled. */
 export type Handled = { type: NotificationType; states: ComponentStates };
 
 const rewatchMs = 200;
+const reportMs = 1000;
+/** A component that does not answer in this time is not well. */
+const healthPatienceMs = 2000;
 
 /**
  * The demo VNF's side of snapshots (GR NFV-TST 005 clause 6.5.1 steps 5 to 7 and 10 to 12): watches
@@ -29,14 +33,17 @@ export class VnfAgent {
   private readonly print: (line: string) => void;
   private readonly vnfInstanceId: string;
   private readonly lcm: Client<typeof VnfLcmService>;
+  private readonly indicators: Client<typeof VnfIndicatorService>;
   private readonly stopping = new AbortController();
   private running: Promise<void> | undefined;
+  private reporting: Promise<void> | undefined;
 
   /** `print` hears of troubles that the agent gets over by itself. */
   constructor(transport: Transport, vnfInstanceId: string, print: (line: string) => void) {
     this.print = print;
     this.api = createClient(VnfSnapshotNotificationService, transport);
     this.lcm = createClient(VnfLcmService, transport);
+    this.indicators = createClient(VnfIndicatorService, transport);
     this.vnfInstanceId = vnfInstanceId;
   }
 
@@ -50,6 +57,30 @@ export class VnfAgent {
   async stop(): Promise<void> {
     this.stopping.abort();
     await this.running;
+    await this.reporting;
+  }
+
+  /** Tells the VNFM every second how the VNF is (indicator "health"), until it is stopped. */
+  reportHealth(): void {
+    this.reporting ??= this.report();
+  }
+
+  private async report(): Promise<void> {
+    const judge = new HealthJudge();
+    while (!this.stopping.signal.aborted) {
+      try {
+        const states = await this.askAll('status', healthPatienceMs).catch((error: Error) => error);
+        const vnfIndicator = { id: 'health', ...judge.judge(states, performance.now()) };
+        await this.indicators.notifyVnfIndicatorValueChange({
+          vnfInstanceId: this.vnfInstanceId,
+          vnfIndicator,
+        });
+      } catch (thrown) {
+        if (this.stopping.signal.aborted) return;
+        this.print(`vnf agent: ${RpcError.from(thrown).message}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, reportMs));
+    }
   }
 
   /** Asks every component. */
@@ -116,11 +147,14 @@ export class VnfAgent {
     }
   }
 
-  async askAll(op: 'status' | 'prepare' | 'resume' | 'wreck'): Promise<ComponentStates> {
+  async askAll(
+    op: 'status' | 'prepare' | 'resume' | 'wreck',
+    patienceMs?: number,
+  ): Promise<ComponentStates> {
     const entries = await Promise.all(
       (await this.channels()).map(async ({ id, vnfChannel }) => [
         id,
-        await askComponent(vnfChannel, op, this.stopping.signal),
+        await askComponent(vnfChannel, op, this.stopping.signal, patienceMs),
       ]),
     );
     return Object.fromEntries(entries) as ComponentStates;

@@ -21,7 +21,10 @@ export type ComponentStatus = {
   fault?: string;
 };
 
-export type ChannelOperation = 'status' | 'prepare' | 'resume' | 'wreck';
+/** What all components say, by VNFC instance. */
+export type ComponentStates = Record<string, ComponentStatus>;
+
+export type ChannelOperation = 'status' | 'prepare' | 'resume' | 'wreck' | 'crash';
 
 /**
  * Asks a component of the demo VNF over its channel: one JSON object a line. The socket is opened
@@ -32,8 +35,9 @@ export async function askComponent(
   path: string,
   op: ChannelOperation,
   signal?: AbortSignal,
+  patienceMs = answerMsMax,
 ): Promise<ComponentStatus> {
-  const deadline = Date.now() + answerMsMax;
+  const deadline = Date.now() + patienceMs;
   for (;;) {
     signal?.throwIfAborted();
     try {

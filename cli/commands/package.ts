@@ -108,9 +108,14 @@ function createAndExtract(group: Command): void {
     );
 }
 
+/** A path counts from here; an HTTP(S) address is one. */
+function locationOf(archive: string): string {
+  return /^https?:\/\//i.test(archive) ? archive : resolve(archive);
+}
+
 function exportAndImport(group: Command): void {
   asOperation(group.command('export <package> <archive>'))
-    .description('write a package as a ZIP64 archive')
+    .description('write a package as a ZIP64 archive, to a file or an HTTP(S) address')
     .option('--disk-format <format>', 'raw.lz4 or qcow2', 'raw.lz4')
     .option('--prove', 'read everything back through an independent decoder')
     .action(
@@ -118,7 +123,7 @@ function exportAndImport(group: Command): void {
         async (session, options, id, archive) => {
           const started = await packages(session).exportVnfSnapshotPackage({
             vnfSnapshotPkgId: await packageId(session, id!),
-            location: resolve(archive!),
+            location: locationOf(archive!),
             diskFormat: diskFormat(options.diskFormat),
             prove: options.prove === true,
           });
@@ -128,11 +133,13 @@ function exportAndImport(group: Command): void {
     );
 
   asOperation(group.command('import <archive>'))
-    .description('read a package from an archive; everything in it is checked first')
+    .description(
+      'read a package from a file or an HTTP(S) address; everything in it is checked first',
+    )
     .action(
       clientAction<WaitOptions>(async (session, options, archive) => {
         const started = await packages(session).importVnfSnapshotPackage({
-          location: resolve(archive!),
+          location: locationOf(archive!),
         });
         return report(session, started.lifecycleOperationOccurrenceId, options);
       }),

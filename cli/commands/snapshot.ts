@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { ConsistencyLevel } from '../../gen/nfv/common/v1/common_pb.js';
 import {
   SnapshotAvailability,
+  SnapshotPurpose,
   type VnfSnapshotInfo,
   VnfSnapshotInfoSchema,
 } from '../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
@@ -27,6 +28,13 @@ type CreateOptions = WaitOptions & {
   warm?: boolean;
   consistency?: string;
   vnfc?: string[];
+  purpose?: string;
+};
+
+type RevertOptions = WaitOptions & {
+  skipSafetySnapshot?: boolean;
+  force?: boolean;
+  plan?: boolean;
 };
 
 const planHelp =
@@ -55,6 +63,10 @@ function createCommand(snapshot: Command): void {
         'otherwise); preferred: the best that can be reached; none: one component after the other',
     )
     .option('--vnfc <ids...>', 'only these VNFC instances')
+    .option(
+      '--purpose <what>',
+      'backup, post-mortem or recovery; the last two add what the VNFM knows of the VNF',
+    )
     .option('--replace <snapshot>', 'delete this snapshot of the VNF when the new one is whole')
     .option('--plan', planHelp)
     .action(
@@ -66,6 +78,7 @@ function createCommand(snapshot: Command): void {
           type: snapshotType(options),
           consistency: consistencyPolicy(options.consistency),
           vnfcInstanceIds: options.vnfc ?? [],
+          purpose: snapshotPurpose(options.purpose),
           validateOnly: options.plan === true,
           ...(options.replace && {
             replacesVnfSnapshotInfoId: await snapshotId(session, options.replace),
@@ -94,28 +107,36 @@ function consistencyPolicy(text: string | undefined): ConsistencyPolicy {
   throw invalidArgument('USAGE', `--consistency "${text}": must be required, preferred or none`);
 }
 
+function snapshotPurpose(text: string | undefined): SnapshotPurpose {
+  const { UNSPECIFIED, BACKUP, POST_MORTEM, RECOVERY } = SnapshotPurpose;
+  if (text === undefined) return UNSPECIFIED;
+  const purpose = { backup: BACKUP, 'post-mortem': POST_MORTEM, recovery: RECOVERY }[text];
+  if (purpose) return purpose;
+  throw invalidArgument('USAGE', `--purpose "${text}": must be backup, post-mortem or recovery`);
+}
+
 function revertCommand(snapshot: Command): void {
   asOperation(snapshot.command('revert <vnf> <snapshot>'))
     .description('bring a VNF back to a snapshot: wholly, or not at all')
     .option('--skip-safety-snapshot', 'do not take a safety snapshot first')
+    .option('--force', 'load memory of another kind of machine too')
     .option('--plan', planHelp)
     .action(
-      clientAction<WaitOptions & { skipSafetySnapshot?: boolean; plan?: boolean }>(
-        async (session, options, idOrName, snapshot) => {
-          const { id } = await findVnf(session, idOrName!);
-          const started = await lifeCycle(session).revertToVnfSnapshot({
-            vnfInstanceId: id,
-            vnfSnapshotInfoId: await snapshotId(session, snapshot!),
-            skipSafetySnapshot: options.skipSafetySnapshot === true,
-            validateOnly: options.plan === true,
-          });
-          if (started.plan) return showPlan(started.plan, options.json === true);
-          return reportOperation(operations(session), started.lifecycleOperationOccurrenceId, {
-            json: options.json === true,
-            wait: options.wait,
-          });
-        },
-      ),
+      clientAction<RevertOptions>(async (session, options, idOrName, snapshot) => {
+        const { id } = await findVnf(session, idOrName!);
+        const started = await lifeCycle(session).revertToVnfSnapshot({
+          vnfInstanceId: id,
+          vnfSnapshotInfoId: await snapshotId(session, snapshot!),
+          skipSafetySnapshot: options.skipSafetySnapshot === true,
+          force: options.force === true,
+          validateOnly: options.plan === true,
+        });
+        if (started.plan) return showPlan(started.plan, options.json === true);
+        return reportOperation(operations(session), started.lifecycleOperationOccurrenceId, {
+          json: options.json === true,
+          wait: options.wait,
+        });
+      }),
     );
 }
 

@@ -66,12 +66,13 @@ export function findVnf(session: Session, idOrName: string): Promise<VnfInstance
   });
 }
 
-export function vnfCommand(program: Command): void {
+export function vnfCommand(program: Command): Command {
   const vnf = program.command('vnf').description('VNF instances and their life cycle');
   createCommand(vnf);
   readCommands(vnf);
   lifeCycleCommands(vnf);
   agentCommand(vnf);
+  return vnf;
 }
 
 function agentCommand(vnf: Command): void {
@@ -92,6 +93,7 @@ function agentCommand(vnf: Command): void {
         const agent = new VnfAgent(await session.transport('vnf'), id, print);
         const interrupted = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
         await agent.start();
+        agent.reportHealth();
         if (!options.json) process.stdout.write(`the agent of ${id} listens\n`);
         await interrupted;
         await agent.stop();

@@ -5,6 +5,7 @@ import { VnfSnapshotPackageService } from '../../gen/nfv/vnf_snapshot_package/v1
 import { invalidArgument } from '../../sdk/errors.ts';
 import { definePlugin } from '../../sdk/plugin.ts';
 import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
+import { Approvals } from './approvals.ts';
 import { grantingService } from './granting.ts';
 import { Grants } from './grants.ts';
 import { nsLcmService } from './ns-lcm.ts';
@@ -35,9 +36,11 @@ export const nfvoPlugin = definePlugin({
     const lcm = context.client(VnfLcmService, { target: vnfm });
     const grants = new Grants(store, clock);
     const policy = parsePolicy(given);
+    const approvals = new Approvals(store, clock);
+    const facts = { lcm, packages, operations, grants, clock };
     return {
       services: [
-        grantingService({ policy, grants, vim, random, logger }),
+        grantingService({ policy, approvals, facts, vim, random, logger }),
         ...resourceProxies({ context, vims: [vim], policy, grants, logger }),
         nsLcmService({ lcm, store, clock, random, logger }),
         proxy(VnfSnapshotPackageService, packages, logger),

@@ -1,6 +1,16 @@
 import type { Grant, GrantRequest } from '../../gen/nfv/grant/v1/grant_pb.js';
 import { OperationType } from '../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { GrantingPolicy, type SnapshotWindow } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { invalidArgument } from '../../sdk/errors.ts';
+import { isWithin } from '../../sdk/windows.ts';
+import {
+  isExceeded,
+  metadataFault,
+  parseWindows,
+  type Quota,
+  quotaFault,
+  type Usage,
+} from './conditions.ts';
 import { resourceMethods } from './resource-services.ts';
 
 /**
@@ -14,34 +24,66 @@ export type Rule = {
   vnfInstanceIds?: string[];
   /** Matches only requests that are expected to store more than this. */
   expectedBytesAbove?: number;
+  /** Matches only VNFs with these key-value pairs, for example {"tenant": "red"}. */
+  vnfMetadata?: Record<string, string>;
+  /** Matches only at these times. */
+  windows?: SnapshotWindow[];
+  /** Matches only when what is asked would go beyond this. */
+  quota?: Quota;
   /**
    * The rule is not about grants but about calls for resources that pass through the NFVO in indirect mode: names of the
    * VIM's RPCs, for example "CreateVirtualisedComputeResourceSnapshot". `operations` and `vnfInstanceIds` are then those
    * of the grant.
    */
   resourceCalls?: string[];
-  decision: 'grant' | 'refuse';
+  /** "ask": a person decides; not for queries. */
+  decision: 'grant' | 'refuse' | 'ask';
   /** Why, told to the requester of what is refused. */
   reason?: string;
 };
 
 /** What the NFVO grants. Without a rule that matches, `default` decides. */
-export type Policy = { default: 'grant' | 'refuse'; rules: Rule[] };
+export type Policy = { default: 'grant' | 'refuse' | 'ask'; rules: Rule[] };
 
-export type Decision = { granted: boolean; rule: string; reason: string };
+export type Decision = { decision: 'grant' | 'refuse' | 'ask'; rule: string; reason: string };
+
+/** What rules look at besides the request. */
+export type Facts = {
+  now: Date;
+  /** Key-value pairs of the VNF; none for operations on packages alone. */
+  vnfMetadata: Record<string, string>;
+  /** What there is already, by the metadata key that a quota is for. */
+  usage(quota: Quota): Usage;
+};
 
 /** The policy of an NFVO without configuration: everything is granted. */
 export const openPolicy: Policy = { default: 'grant', rules: [] };
 
-/** Decides on a request. Pure: the same policy and request give the same decision. */
-export function decide(policy: Policy, request: GrantRequest): Decision {
-  const rule = policy.rules.find((candidate) => matches(candidate, request));
+/**
+ * Decides on a request: the policy's word, and the descriptor's (Vnfsd.015) where that is stricter or
+ * the policy has only its default. Pure: the same policy, request and facts give the same decision.
+ */
+export function decide(policy: Policy, request: GrantRequest, facts: Facts): Decision {
+  const rule = policy.rules.find((candidate) => matches(candidate, request, facts));
   const decision = rule?.decision ?? policy.default;
-  return {
-    granted: decision === 'grant',
+  const ours: Decision = {
+    decision,
     rule: rule?.name ?? 'default',
     reason: rule?.reason ?? (rule ? `rule "${rule.name}"` : 'the default of the policy'),
   };
+  const descriptor = descriptorDecision(request.descriptorPolicy);
+  if (descriptor === undefined) return ours;
+  const isOpen = rule === undefined && descriptor === 'grant';
+  if (!isOpen && strictness[descriptor] <= strictness[decision]) return ours;
+  return { decision: descriptor, rule: 'descriptor', reason: 'the descriptor of the VNF says so' };
+}
+
+const strictness = { grant: 0, ask: 1, refuse: 2 } as const;
+
+function descriptorDecision(policy: GrantingPolicy): Decision['decision'] | undefined {
+  if (policy === GrantingPolicy.ALWAYS) return 'grant';
+  if (policy === GrantingPolicy.NEVER) return 'refuse';
+  return policy === GrantingPolicy.APPROVAL ? 'ask' : undefined;
 }
 
 /** The rule that refuses a call for resources; none: it is passed on. Pure. */
@@ -59,15 +101,18 @@ export function decideOnResource(
   return rule?.decision === 'refuse' ? rule : undefined;
 }
 
-function matches(rule: Rule, request: GrantRequest): boolean {
+function matches(rule: Rule, request: GrantRequest, facts: Facts): boolean {
   if (rule.resourceCalls) return false;
   const operation = OperationType[request.operation] ?? '';
   if (rule.operations && !rule.operations.includes(operation)) return false;
   if (rule.vnfdIds && !rule.vnfdIds.includes(request.vnfdId)) return false;
   if (rule.vnfInstanceIds && !rule.vnfInstanceIds.includes(request.vnfInstanceId)) return false;
-  const { expectedBytesAbove } = rule;
-  if (expectedBytesAbove === undefined) return true;
-  return request.expectedBytes !== undefined && request.expectedBytes > BigInt(expectedBytesAbove);
+  const { expectedBytesAbove: above, windows, quota } = rule;
+  if (above !== undefined && (request.expectedBytes ?? 0n) <= BigInt(above)) return false;
+  const wanted = Object.entries(rule.vnfMetadata ?? {});
+  if (wanted.some(([key, value]) => facts.vnfMetadata[key] !== value)) return false;
+  if (windows && !isWithin(windows, facts.now)) return false;
+  return !quota || isExceeded(quota, facts.usage(quota), request);
 }
 
 const ruleKeys: readonly string[] = [
@@ -76,6 +121,9 @@ const ruleKeys: readonly string[] = [
   'vnfdIds',
   'vnfInstanceIds',
   'expectedBytesAbove',
+  'vnfMetadata',
+  'windows',
+  'quota',
   'resourceCalls',
   'decision',
   'reason',
@@ -113,13 +161,38 @@ function parseRule(value: unknown, path: string): Rule {
   if (above !== undefined && !(Number.isSafeInteger(above) && (above as number) >= 0)) {
     throw invalid(`${path}.expectedBytesAbove`, 'must be a whole number of bytes');
   }
+  checkConditions(rule, path);
   decision(rule.decision, `${path}.decision`);
   if (rule.resourceCalls !== undefined) checkResourceRule(rule as Rule, path);
-  return rule as Rule;
+  if (rule.windows === undefined) return rule as Rule;
+  return { ...(rule as Rule), windows: windowsOf(rule.windows, `${path}.windows`) };
+}
+
+function checkConditions({ vnfMetadata, quota, decision }: Record<string, unknown>, path: string) {
+  const metadata = vnfMetadata === undefined ? undefined : metadataFault(vnfMetadata);
+  if (metadata !== undefined) throw invalid(`${path}.vnfMetadata`, metadata);
+  if (quota === undefined) return;
+  const fault = quotaFault(quota);
+  if (fault !== undefined) throw invalid(`${path}.quota`, fault);
+  if (decision === 'grant') {
+    throw invalid(`${path}.quota`, 'matches what goes beyond it: refuse that, or ask');
+  }
+}
+
+function windowsOf(value: unknown, path: string): SnapshotWindow[] {
+  try {
+    return parseWindows(value);
+  } catch (thrown) {
+    throw invalid(path, (thrown as Error).message);
+  }
 }
 
 /** Who could not look, let go or give back would leave guests held and resources lost. */
 const neverRefused = /^(Query|Release|Unquiesce|Terminate|Delete|Close)/;
+
+const unknownOfResources = [
+  ...['vnfdIds', 'expectedBytesAbove', 'vnfMetadata', 'windows', 'quota'],
+] as ('vnfdIds' | 'expectedBytesAbove' | 'vnfMetadata' | 'windows' | 'quota')[];
 
 function checkResourceRule({ resourceCalls, ...rule }: Rule, path: string): void {
   for (const name of resourceCalls!) {
@@ -131,9 +204,10 @@ function checkResourceRule({ resourceCalls, ...rule }: Rule, path: string): void
       throw invalid(`${path}.resourceCalls`, text);
     }
   }
-  for (const key of ['vnfdIds', 'expectedBytesAbove'] as const) {
+  for (const key of unknownOfResources) {
     if (rule[key] !== undefined) throw invalid(`${path}.${key}`, 'is not known of resource calls');
   }
+  if (rule.decision === 'ask') throw invalid(`${path}.decision`, 'resource calls cannot wait');
 }
 
 function object(value: unknown, path: string, keys: readonly string[]): Record<string, unknown> {
@@ -145,9 +219,9 @@ function object(value: unknown, path: string, keys: readonly string[]): Record<s
   return value as Record<string, unknown>;
 }
 
-function decision(value: unknown, path: string): 'grant' | 'refuse' {
-  if (value === 'grant' || value === 'refuse') return value;
-  throw invalid(path, 'must be "grant" or "refuse"');
+function decision(value: unknown, path: string): Decision['decision'] {
+  if (value === 'grant' || value === 'refuse' || value === 'ask') return value;
+  throw invalid(path, 'must be "grant", "refuse" or "ask"');
 }
 
 function isTexts(value: unknown): boolean {

@@ -17,6 +17,11 @@ export type VnfmConfig = {
    */
   packageFolders: string[];
   /**
+   * The HTTP(S) addresses below which archives may be written and read, each ending with "/"; empty:
+   * none.
+   */
+  packageAddresses: string[];
+  /**
    * How it reaches the VIM: itself (Vi-Vnfm), or through the NFVO (Or-Vnfm), which records and may
    * refuse.
    */
@@ -26,7 +31,10 @@ export type VnfmConfig = {
 };
 
 const names = ['vim', 'nfvo', 'repository'] as const;
-const known: readonly string[] = [...names, 'packageFolders', 'resourceManagement', 'transport'];
+const known: readonly string[] = [
+  ...names,
+  ...['packageFolders', 'packageAddresses', 'resourceManagement', 'transport'],
+];
 const transports = new Map<unknown, DataTransport>([
   ['local-file', DataTransport.LOCAL_FILE],
   ['nbd', DataTransport.NBD],
@@ -50,6 +58,7 @@ export function parseConfig(value: unknown): VnfmConfig {
     nfvo: nfvo!,
     repository: repository!,
     packageFolders: folders(given.packageFolders),
+    packageAddresses: addresses(given.packageAddresses),
     resourceManagement: mode(given.resourceManagement),
     transport: transport(given.transport),
   };
@@ -66,6 +75,20 @@ function folders(value: unknown): string[] {
   return value.map((folder, index) => {
     if (typeof folder === 'string' && isAbsolute(folder)) return normalize(folder);
     throw invalid(`.packageFolders[${index}]`, 'must be an absolute path');
+  });
+}
+
+function addresses(value: unknown): string[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw invalid('.packageAddresses', 'must be a list of addresses');
+  return value.map((address, index) => {
+    const url = typeof address === 'string' && URL.canParse(address) ? new URL(address) : undefined;
+    const isWeb = url?.protocol === 'http:' || url?.protocol === 'https:';
+    if (url && isWeb && url.href.endsWith('/')) return url.href;
+    throw invalid(
+      `.packageAddresses[${index}]`,
+      'must be an http or https address ending with "/"',
+    );
   });
 }
 

@@ -7,12 +7,18 @@ import { definePlugin } from '../../sdk/plugin.ts';
 import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
 import { RequestIds } from '../../sdk/request-ids.ts';
 import { implement, type ServiceImplementation } from '../../sdk/server.ts';
+import { FaultWatch } from './automation/fault-watch.ts';
+import { Indicators } from './automation/indicators.ts';
+import { OwnOperations } from './automation/own-operations.ts';
+import { PowerOffSnapshots } from './automation/power-off-snapshots.ts';
 import { parseConfig } from './config.ts';
 import { LateThaws } from './late-thaw.ts';
 import { NotificationHub } from './notification/hub.ts';
 import { notificationService } from './notification/service.ts';
 import { connectPeers } from './peers.ts';
 import { procedures } from './procedures/all.ts';
+import { healHandler } from './services/heal.ts';
+import { indicatorService } from './services/indicators.ts';
 import { packageTransferHandlers } from './services/package-transfers.ts';
 import { packageHandlers } from './services/packages.ts';
 import { snapshotOperationHandlers } from './services/snapshot-operations.ts';
@@ -39,9 +45,12 @@ export const vnfmPlugin = definePlugin({
     const lateThaws = new LateThaws({ store, peers, clock, logger });
     const vnfm: Vnfm = {
       config,
+      transferFolder: join(context.dataFolder, 'transfers'),
       store,
       peers,
       hub: new NotificationHub(store, clock),
+      indicators: new Indicators(clock),
+      own: new OwnOperations(),
       clock,
       random,
       logger,
@@ -49,13 +58,20 @@ export const vnfmPlugin = definePlugin({
     };
     const definitions = procedures(vnfm);
     const engine = new OperationEngine({ store, clock, random, logger, definitions });
+    const all: VnfmServices = { ...vnfm, engine, requests: new RequestIds(clock) };
+    vnfm.own.bind(all, lifeCycleOf(all));
     // What a crash left open goes on at once: nobody shall stay held longer than needed.
     await engine.start();
     lateThaws.start();
+    const faultWatch = new FaultWatch(vnfm);
+    const powerOffs = new PowerOffSnapshots(vnfm);
+    faultWatch.start();
+    powerOffs.start();
     return {
-      services: services({ ...vnfm, engine, requests: new RequestIds(clock) }),
+      services: services(all),
       stop: async () => {
         vnfm.hub.stop();
+        await Promise.all([faultWatch.stop(), powerOffs.stop()]);
         await lateThaws.stop();
         await engine.stop();
         await store.close();
@@ -64,17 +80,21 @@ export const vnfmPlugin = definePlugin({
   },
 });
 
+/** What the VNFM also does by itself. */
+function lifeCycleOf(vnfm: VnfmServices) {
+  return {
+    ...vnfOperationHandlers(vnfm),
+    ...snapshotOperationHandlers(vnfm),
+    healVnf: healHandler(vnfm),
+  };
+}
+
 function services(vnfm: VnfmServices): ServiceImplementation[] {
   const { logger } = vnfm;
   return [
     implement(
       VnfLcmService,
-      {
-        ...vnfInstanceHandlers(vnfm),
-        ...vnfOperationHandlers(vnfm),
-        ...vnfSnapshotHandlers(vnfm),
-        ...snapshotOperationHandlers(vnfm),
-      },
+      { ...vnfInstanceHandlers(vnfm), ...vnfSnapshotHandlers(vnfm), ...lifeCycleOf(vnfm) },
       { logger },
     ),
     implement(
@@ -83,6 +103,7 @@ function services(vnfm: VnfmServices): ServiceImplementation[] {
       { logger },
     ),
     notificationService(vnfm),
+    indicatorService(vnfm),
     operationOccurrenceService(vnfm.engine),
   ];
 }

@@ -4,6 +4,8 @@ import type { Logger } from '../../sdk/ports/logger.ts';
 import type { Random } from '../../sdk/ports/random.ts';
 import type { RecordStore } from '../../sdk/records/record-store.ts';
 import type { RequestIds } from '../../sdk/request-ids.ts';
+import type { Indicators } from './automation/indicators.ts';
+import type { OwnOperations } from './automation/own-operations.ts';
 import type { VnfmConfig } from './config.ts';
 import type { NotificationHub } from './notification/hub.ts';
 import type { Peers } from './peers.ts';
@@ -11,9 +13,15 @@ import type { Peers } from './peers.ts';
 /** What procedures work with. */
 export type Vnfm = {
   readonly config: VnfmConfig;
+  /** Where archives on their way from and to HTTP(S) addresses wait. */
+  readonly transferFolder: string;
   readonly store: RecordStore;
   readonly peers: Peers;
   readonly hub: NotificationHub;
+  /** What the VNFs say of themselves. */
+  readonly indicators: Indicators;
+  /** What the VNFM starts by itself. */
+  readonly own: OwnOperations;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;

@@ -1,6 +1,7 @@
 import type { DriverCapabilities } from '../../../gen/nfv/compute/v1/virtualised_compute_resource_pb.js';
 import { CapabilityName } from '../../../gen/nfv/driver/v1/driver_pb.js';
-import { unavailable, unimplemented } from '../../../sdk/errors.ts';
+import type { CompatibilityStamp } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import { failedPrecondition, unavailable, unimplemented } from '../../../sdk/errors.ts';
 
 /** Each of them is enough to capture and to load memory. */
 export const memoryCapabilities: readonly CapabilityName[] = [
@@ -30,6 +31,22 @@ export class DriverView {
   /** Why it cannot, in words. */
   reason(name: CapabilityName): string {
     return this.#find(name)?.reason || `driver "${this.#driver.driver}" does not offer it`;
+  }
+
+  /**
+   * Memory that was captured elsewhere fits this driver's machines. FAILED_PRECONDITION with reason
+   * INCOMPATIBLE; a snapshot or a driver without a stamp is judged by the driver itself.
+   */
+  requireStamp(stamp: CompatibilityStamp | undefined, vnfc: string): void {
+    const here = this.#driver.compatibility;
+    if (stamp === undefined || here === undefined) return;
+    for (const key of ['hypervisor', 'machineType', 'cpuModel'] as const) {
+      if (stamp[key] === here[key]) continue;
+      const text = `${vnfc}: its memory was captured with ${key} "${stamp[key]}", driver "${this.#driver.driver}" has "${here[key]}"`;
+      throw failedPrecondition('INCOMPATIBLE', `${text}; take a cold snapshot, or force it`, {
+        ...{ attribute: key, there: stamp[key], here: here[key], vnfc_instance_id: vnfc },
+      });
+    }
   }
 
   /** UNIMPLEMENTED with reason CAPABILITY_MISSING unless one of the capabilities is there. */

@@ -15,6 +15,8 @@ export type VnfcRevertPlan = {
   snapshotId: string;
   /** Memory is loaded; if not, disks are brought back and the component boots. */
   warm: boolean;
+  /** Memory of another kind of machine is loaded all the same. */
+  force: boolean;
   /** It was captured with frozen file systems, so it comes back frozen and is thawed. */
   thaw: boolean;
   /** A cold snapshot of a component that ran: it is started after. */
@@ -47,13 +49,13 @@ export type RevertPlan = {
 /**
  * Plans a reversion from the descriptor, the snapshot and the VNF as it is now; pure.
  *
- * FAILED_PRECONDITION with reason REVERT_FORBIDDEN (Vnfsd.002), SNAPSHOT_MISMATCH, or, for a warm
- * snapshot that the place cannot load, UNIMPLEMENTED with reason CAPABILITY_MISSING.
+ * FAILED_PRECONDITION with reason REVERT_FORBIDDEN (Vnfsd.002), SNAPSHOT_MISMATCH or, unless forced,
+ * INCOMPATIBLE; for a warm snapshot that the place cannot load, UNIMPLEMENTED with reason CAPABILITY_MISSING.
  */
 export function planRevert(
   situation: Situation,
   snapshot: VnfSnapshot,
-  options: { skipSafetySnapshot: boolean },
+  options: { skipSafetySnapshot: boolean; force: boolean },
 ): RevertPlan {
   const { vnfd, components } = situation;
   const descriptor = vnfd.snapshotDescriptor;
@@ -67,7 +69,7 @@ export function planRevert(
       (candidate) => candidate.vnfcInstanceId === part.vnfcInstanceId,
     );
     if (!component) throw mismatch(snapshot, part.vnfcInstanceId, 'the VNF has no such component');
-    return planVnfc(snapshot, part, component, options.skipSafetySnapshot, untouched);
+    return planVnfc(snapshot, part, component, options, untouched);
   });
   for (const { vnfcInstanceId } of components) {
     if (vnfcs.some((vnfc) => vnfc.vnfcInstanceId === vnfcInstanceId)) continue;
@@ -86,7 +88,7 @@ function planVnfc(
   snapshot: VnfSnapshot,
   part: VnfcSnapshotInfo,
   component: Component,
-  skipSafety: boolean,
+  { skipSafetySnapshot, force }: { skipSafetySnapshot: boolean; force: boolean },
   untouched: string[],
 ): VnfcRevertPlan {
   const { vnfcInstanceId, vduId, computeId, state, driver } = component;
@@ -104,6 +106,7 @@ function planVnfc(
   const warm = content.memory;
   if (warm) {
     driver.require(memoryCapabilities, vnfcInstanceId, 'loading memory');
+    if (!force) driver.requireStamp(content.compatibility, vnfcInstanceId);
   }
   return {
     vnfcInstanceId,
@@ -111,10 +114,11 @@ function planVnfc(
     computeId,
     snapshotId: content.snapshotId,
     warm,
+    force,
     thaw: warm && content.quiesced,
     startAfter: !warm && isAlive(content.stateWhenTaken),
     running: isAlive(state),
-    ...planSafety(component, skipSafety),
+    ...planSafety(component, skipSafetySnapshot),
     disks: component.disks,
     images: images.map((image) => image.name),
   };

@@ -1,6 +1,10 @@
 import { durationMs } from '@bufbuild/protobuf/wkt';
 import { CapabilityName } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import {
+  DiskTechnique,
+  MemoryTechnique,
+} from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import {
   ConsistencyPolicy,
   Permission,
   PowerOff,
@@ -9,11 +13,11 @@ import {
   type Vnfd,
 } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { failedPrecondition, invalidArgument } from '../../../sdk/errors.ts';
+import { isWithin, nextOpening } from '../../../sdk/windows.ts';
 import { holdDeadlineMsDefault, prepareTimeoutMsDefault } from '../vnfd/snapshot-descriptor.ts';
 import { diskCapabilities, memoryCapabilities } from './capabilities.ts';
 import { contradiction, selectComponents, selectDisks } from './selection.ts';
 import { type Component, inOrder, isAlive, type Situation } from './situation.ts';
-import { isWithin, nextOpening } from './windows.ts';
 
 /** The parameters of a request, where the descriptor leaves things open. */
 export type SnapshotWishes = {
@@ -37,6 +41,9 @@ export type VnfcSnapshotPlan = {
   /** Vnfsd.010: it is booted after it is captured. */
   startAfter: boolean;
   disks: { storageId: string; name: string }[];
+  /** Vnfsd.006 and 007: numbers of MemoryTechnique and DiskTechnique; 0 lets the driver choose. */
+  memoryTechnique: number;
+  diskTechnique: number;
   /** File systems are frozen; if not, the reason is in `noFreezeReason`. */
   freeze: boolean;
   noFreezeReason: string;
@@ -176,10 +183,45 @@ function planVnfc(
     running,
     ...power,
     disks,
+    ...planTechniques(vnfd, component, running && !cold, disks.length > 0),
     freeze,
     noFreezeReason: freeze ? '' : noFreezeReason(component, running, together, power.stopBefore),
   };
 }
+
+/** Vnfsd.006 and 007: what the descriptor fixes has to be possible now, and to make sense. */
+function planTechniques(
+  vnfd: Vnfd,
+  { vnfcInstanceId, vduId, driver }: Component,
+  memory: boolean,
+  disks: boolean,
+): Pick<VnfcSnapshotPlan, 'memoryTechnique' | 'diskTechnique'> {
+  const descriptor = descriptorOf(vnfd, vduId);
+  const memoryTechnique = memory ? (descriptor?.memoryTechnique ?? 0) : 0;
+  const diskTechnique = disks ? (descriptor?.diskTechnique ?? 0) : 0;
+  if (memoryTechnique === MemoryTechnique.INTERNAL && !disks) {
+    const text = `${vnfcInstanceId}: internal memory goes into a disk image, and no disk of it is captured`;
+    throw invalidArgument('DESCRIPTOR_CONTRADICTION', text, { vnfc_instance_id: vnfcInstanceId });
+  }
+  const wanted = [memoryCapability[memoryTechnique], diskCapability[diskTechnique]];
+  for (const capability of wanted) {
+    if (capability === undefined) continue;
+    driver.require([capability], vnfcInstanceId, 'the technique that the descriptor fixes');
+  }
+  return { memoryTechnique, diskTechnique };
+}
+
+const memoryCapability: Readonly<Record<number, CapabilityName>> = {
+  [MemoryTechnique.INTERNAL]: CapabilityName.MEMORY_INTERNAL,
+  [MemoryTechnique.EXTERNAL]: CapabilityName.MEMORY_EXTERNAL,
+};
+
+const diskCapability: Readonly<Record<number, CapabilityName>> = {
+  [DiskTechnique.INTERNAL_SEQUENTIAL]: CapabilityName.DISK_INTERNAL,
+  [DiskTechnique.INTERNAL_INCREMENTAL]: CapabilityName.DISK_INTERNAL,
+  [DiskTechnique.EXTERNAL_SEQUENTIAL]: CapabilityName.DISK_EXTERNAL_SEQUENTIAL,
+  [DiskTechnique.EXTERNAL_INCREMENTAL]: CapabilityName.DISK_EXTERNAL_INCREMENTAL,
+};
 
 function planPower(
   descriptor: VnfcSnapshotDescriptor | undefined,

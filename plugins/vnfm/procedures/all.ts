@@ -6,6 +6,7 @@ import { deletePackage } from './delete-package.ts';
 import { deleteVnfSnapshot } from './delete-vnf-snapshot.ts';
 import { exportPackage } from './export-package.ts';
 import { extractPackage } from './extract-package.ts';
+import { healVnf } from './heal-vnf.ts';
 import { importPackage } from './import-package.ts';
 import { inIndirectMode } from './indirect-mode.ts';
 import { instantiateVnf } from './instantiate-vnf.ts';
@@ -19,6 +20,7 @@ export function procedures(vnfm: Vnfm): EngineOptions['definitions'] {
     instantiateVnf(vnfm),
     operateVnf(vnfm),
     terminateVnf(vnfm),
+    healVnf(vnfm),
     createVnfSnapshot(vnfm),
     revertToVnfSnapshot(vnfm),
     deleteVnfSnapshot(vnfm),

@@ -33,6 +33,7 @@ import {
 import { defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
 import { creation, type NotificationPlan, notifyEnd, notifyStart } from './notify.ts';
+import { computeJson, wantsInformation } from './operational-information.ts';
 import { phase } from './phases.ts';
 import { startAfterStep, stopAfterStep, stopBeforeStep } from './power.ts';
 import { deleteReplacedStep } from './replace-vnf-snapshot.ts';
@@ -152,6 +153,7 @@ function check(vnfm: Vnfm, input: CreateVnfSnapshotInput): Step<Input> {
         throw failedPrecondition('COMPONENT_CHANGED', text, { vnfc_instance_id: vnfcInstanceId });
       }
       for (const text of excluded) context.note(text);
+      return wantsInformation(input.purpose) ? queryResult.map(computeJson) : undefined;
     },
   };
 }

@@ -133,6 +133,8 @@ export function captureStep<I extends JsonValue>(
           memory: vnfc.memory,
           storageIds: vnfc.disks.map((disk) => disk.storageId),
           leaseId,
+          memoryTechnique: vnfc.memoryTechnique,
+          diskTechnique: vnfc.diskTechnique,
           name: work.name,
           metadata: { vnfSnapshotId: work.snapshotId, vnfcInstanceId },
           call: callOf(context),

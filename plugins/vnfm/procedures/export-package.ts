@@ -1,12 +1,15 @@
 /** Export VNF snapshot package: GR NFV-TST 005 clause 6.7.3, by its step numbers. */
+import { mkdir } from 'node:fs/promises';
 import type { ImageFormat } from '../../../gen/nfv/common/v1/common_pb.js';
 import { OperationType } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import type { OperationDefinition, Step } from '../../../sdk/operations/engine.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
+import { forgetTransfer, isWebAddress, takeBack, upload } from '../web-transfer.ts';
 import { callOf, defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
 import { relay } from './progress.ts';
+import { waitingPath } from './waiting-path.ts';
 
 export const exportPackageName = 'export-vnf-snapshot-package';
 const exportDeadlineMs = 6 * 3_600_000;
@@ -29,7 +32,7 @@ export function exportPackage(vnfm: Vnfm): OperationDefinition<Input> {
     name: exportPackageName,
     operation: OperationType.EXPORT_PACKAGE,
     onFailure: 'rollback',
-    plan: () => [
+    plan: ({ location }) => [
       grantStep(vnfm, { clause: '6.7.3', clauseStep: '2' }, (given) => ({
         vnfInstanceId: given.vnfInstanceId,
         vnfdId: given.vnfdId,
@@ -37,8 +40,11 @@ export function exportPackage(vnfm: Vnfm): OperationDefinition<Input> {
         operation: OperationType.EXPORT_PACKAGE,
       })),
       transfer(vnfm),
+      ...(isWebAddress(location) ? [send(vnfm)] : []),
     ],
-    ended: async () => {},
+    ended: async (_tx, { occurrence, input }) => {
+      if (isWebAddress(input.location)) await forgetTransfer(waitingPath(vnfm, occurrence.id));
+    },
   });
 }
 
@@ -52,16 +58,41 @@ function transfer(vnfm: Vnfm): Step<Input> {
     callee: 'repository',
     deadlineMs: exportDeadlineMs,
     run: async (context) => {
-      const { vnfSnapshotPkgId: packageId, location: path, diskFormat, prove } = context.input;
+      const { vnfSnapshotPkgId: packageId, location, diskFormat, prove } = context.input;
+      const isWeb = isWebAddress(location);
+      const path = isWeb ? waitingPath(vnfm, context.operationId) : location;
+      if (isWeb) await mkdir(vnfm.transferFolder, { recursive: true, mode: 0o700 });
       const events = vnfm.peers.repository.exportPackage(
         { packageId, path, diskFormat, prove, call: callOf(context) },
         { signal: context.signal, deadlineMs: exportDeadlineMs },
       );
       const written = await relay(events, 'result', context);
-      context.result('location', written.path);
+      context.result('location', isWeb ? location : written.path);
       context.result('bytes', String(written.sizeBytes));
       context.result('sha256', written.checksum?.hash ?? '');
       context.note(`${written.provenBlocks} blocks were read back through an independent decoder`);
     },
+  };
+}
+
+/** Puts the archive to its address; whole and final there, or taken away again. */
+function send(vnfm: Vnfm): Step<Input> {
+  return {
+    name: 'send',
+    clause: '6.7.3',
+    clauseStep: '4',
+    caller: 'vnfm',
+    callee: 'repository',
+    retryable: true,
+    deadlineMs: exportDeadlineMs,
+    run: (context) =>
+      upload(
+        waitingPath(vnfm, context.operationId),
+        context.input.location,
+        context.signal,
+        context.progress,
+      ),
+    compensate: (context) =>
+      takeBack(waitingPath(vnfm, context.operationId), context.input.location, context.signal),
   };
 }

@@ -8,9 +8,11 @@ import { packageInfoOf } from '../package-info.ts';
 import { vnfPackages } from '../records.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
+import { download, forgetTransfer, isWebAddress } from '../web-transfer.ts';
 import { callOf, defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
 import { relay } from './progress.ts';
+import { waitingPath } from './waiting-path.ts';
 
 export const importPackageName = 'import-vnf-snapshot-package';
 const importDeadlineMs = 6 * 3_600_000;
@@ -25,15 +27,39 @@ export function importPackage(vnfm: Vnfm): OperationDefinition<Input> {
     name: importPackageName,
     operation: OperationType.IMPORT_PACKAGE,
     onFailure: 'rollback',
-    plan: () => [
+    plan: ({ location }) => [
       grantStep(vnfm, { clause: '6.7.4', clauseStep: '2' }, () => ({
         operation: OperationType.IMPORT_PACKAGE,
       })),
+      ...(isWebAddress(location) ? [fetchArchive(vnfm)] : []),
       transfer(vnfm),
       list(vnfm),
     ],
-    ended: async () => {},
+    ended: async (_tx, { occurrence, input }) => {
+      if (isWebAddress(input.location)) await forgetTransfer(waitingPath(vnfm, occurrence.id));
+    },
   });
+}
+
+/** Brings the archive here; a retry and a restart go on where it was. */
+function fetchArchive(vnfm: Vnfm): Step<Input> {
+  return {
+    name: 'fetch',
+    clause: '6.7.4',
+    clauseStep: '4',
+    caller: 'vnfm',
+    callee: 'repository',
+    retryable: true,
+    deadlineMs: importDeadlineMs,
+    run: async (context) => {
+      const path = waitingPath(vnfm, context.operationId);
+      await download(context.input.location, path, context.signal, context.progress);
+    },
+  };
+}
+
+function sourceOf(vnfm: Vnfm, { input, operationId }: StepContext<Input>): string {
+  return isWebAddress(input.location) ? waitingPath(vnfm, operationId) : input.location;
 }
 
 /**
@@ -50,7 +76,7 @@ function transfer(vnfm: Vnfm): Step<Input> {
     deadlineMs: importDeadlineMs,
     run: async (context) => {
       const events = repository.importPackage(
-        { path: context.input.location, call: callOf(context) },
+        { path: sourceOf(vnfm, context), call: callOf(context) },
         { signal: context.signal, deadlineMs: importDeadlineMs },
       );
       const { packageId } = await relay(events, 'package', context);

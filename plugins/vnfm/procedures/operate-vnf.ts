@@ -1,6 +1,6 @@
 /** Operate VNF: ETSI GS NFV-SOL 003 clause 5.4.10. */
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
-import { ComputeOperation } from '../../../gen/nfv/driver/v1/driver_pb.js';
+import { ComputeOperation, StateAfterRevert } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import {
   OperationState,
   OperationType,
@@ -13,6 +13,7 @@ import {
   type Step,
   type StepContext,
 } from '../../../sdk/operations/engine.ts';
+import { rememberPowerOff } from '../automation/power-off-snapshots.ts';
 import { forgetThaw } from '../late-thaw.ts';
 import { componentLost } from '../plan/situation.ts';
 import { changeRecord, vnfInstances } from '../records.ts';
@@ -35,7 +36,16 @@ export type OperateVnfInput = {
   gracefulTimeoutMs: number;
   /** All VNFCs of the VNF are concerned, so that its state changes too. */
   whole: boolean;
-  vnfcs: { vnfcInstanceId: string; computeId: string }[];
+  vnfcs: OperatedVnfc[];
+  /** Vnfsd.013: of these a snapshot is taken when they are stopped. */
+  snapshotAfter: string[];
+};
+
+type OperatedVnfc = {
+  vnfcInstanceId: string;
+  computeId: string;
+  /** Vnfsd.014: the instance snapshot that its disks go back to before it is started; empty: none. */
+  revertTo: string;
 };
 
 type Input = OperateVnfInput;
@@ -57,10 +67,18 @@ export function operateVnf(vnfm: Vnfm): OperationDefinition<Input> {
           updateResources: vnfcs.map(({ vnfcInstanceId: id }) => ({ id, type: 'COMPUTE' })),
         }),
       ),
-      parallel(input.vnfcs.map((vnfc) => (input.start ? start(vnfm, vnfc) : stop(vnfm, vnfc)))),
+      parallel(
+        input.vnfcs.map((vnfc) => {
+          if (!input.start) return stop(vnfm, vnfc);
+          return vnfc.revertTo === ''
+            ? start(vnfm, vnfc)
+            : [revertDisks(vnfm, vnfc), start(vnfm, vnfc)];
+        }),
+      ),
     ],
-    ended: async (tx, { to, input }) => {
+    ended: async (tx, { to, input, occurrence }) => {
       if (to !== OperationState.COMPLETED) return;
+      if (input.snapshotAfter.length > 0) await rememberPowerOff(tx, occurrence.id, input);
       if (input.whole) await forgetThaw(tx, input.vnfInstanceId);
       await changeRecord(tx, vnfInstances, input.vnfInstanceId, (vnf) => {
         const info = vnf.instantiatedVnfInfo;
@@ -95,6 +113,31 @@ function start(vnfm: Vnfm, vnfc: Input['vnfcs'][number]): Step<Input> {
         await operate(vnfm, vnfc, ComputeOperation.UNPAUSE, context);
       if (compute.quiesced) await thaw(vim, vnfc, '', context, 'thaw');
       else if (!compute.hold && compute.state !== PAUSED) context.skip('it is running already');
+    },
+  };
+}
+
+/** The disks of a component that does not run go back to a snapshot (Vnfsd.014). */
+function revertDisks(vnfm: Vnfm, vnfc: OperatedVnfc): Step<Input> {
+  const { computeId, revertTo: snapshotId } = vnfc;
+  return {
+    ...header(`revert ${vnfc.vnfcInstanceId}`, vnfc),
+    run: async (context) => {
+      const { compute } = vnfm.peers.vim(context.input.vim);
+      const { signal } = context;
+      const { queryResult } = await compute.queryVirtualisedComputeResource(
+        { computeIds: [computeId] },
+        { signal },
+      );
+      const state = queryResult[0]?.state;
+      if (state === ComputeState.RUNNING || state === ComputeState.PAUSED) {
+        context.skip('it is powered on already');
+      }
+      await compute.revertVirtualisedComputeResourceToSnapshot(
+        { computeId, snapshotId, stateAfter: StateAfterRevert.STOPPED, call: callOf(context) },
+        { signal, deadlineMs: operateDeadlineMs },
+      );
+      context.note(`disks of ${snapshotId}`);
     },
   };
 }

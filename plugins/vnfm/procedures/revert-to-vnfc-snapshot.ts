@@ -55,6 +55,7 @@ export function revertStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcReve
           computeId,
           snapshotId,
           stateAfter,
+          force: vnfc.force,
           holdDeadline: durationFromMs(work.holdMs),
           call: callOf(context),
         },

@@ -23,6 +23,7 @@ import {
 } from './create-vnfc-snapshot.ts';
 import { stepRecord } from './define.ts';
 import { wordOf } from './notify.ts';
+import { operationalInformation, wantsInformation } from './operational-information.ts';
 import { type Held, holdName, type LetGo, wasSkipped } from './phases.ts';
 import type { ReplacedSnapshot } from './replace-vnf-snapshot.ts';
 
@@ -38,6 +39,8 @@ export type CreateVnfSnapshotInput = {
   name: string;
   userDefinedData: { [key: string]: string };
   plan: SnapshotPlan;
+  /** The number of a SnapshotPurpose. */
+  purpose: number;
   /** The snapshot that goes when this one is whole. */
   replaced?: ReplacedSnapshot;
 };
@@ -99,6 +102,10 @@ async function assemble(vnfm: Vnfm, context: Context): Promise<VnfSnapshot> {
     consistency: create(ConsistencyRecordSchema, consistency(context)),
     name: input.name,
     userDefinedData: input.userDefinedData,
+    purpose: input.purpose,
+    ...(wantsInformation(input.purpose) && {
+      operationalInformation: await operationalInformation(vnfm, context),
+    }),
   });
 }
 

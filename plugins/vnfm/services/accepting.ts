@@ -8,6 +8,7 @@ import {
 import type { Transaction } from '../../../sdk/records/record-store.ts';
 import type { IdempotentRequest } from '../../../sdk/request-ids.ts';
 import type { HandlerContext } from '../../../sdk/server.ts';
+import { ownCallerName } from '../automation/own-operations.ts';
 import { type ProcedureInput, setInProgress } from '../procedures/define.ts';
 import { acquire } from '../usage.ts';
 import type { VnfmServices } from '../vnfm.ts';
@@ -43,6 +44,8 @@ export async function startedBefore(
 export type Start<Input extends ProcedureInput & JsonObject> = {
   definition: string;
   input: Input;
+  /** At most one unfinished operation has it. */
+  key?: string;
   vnfInstanceId?: string;
   vnfSnapshotInfoId?: string;
   vnfSnapshotPkgId?: string;
@@ -61,8 +64,10 @@ export async function startOperation<Input extends ProcedureInput & JsonObject>(
   start: Start<Input>,
 ): Promise<string> {
   const { record, input, ...rest } = start;
+  const isAutomaticInvocation = start.request.caller === ownCallerName;
   const { id } = await vnfm.engine.accept({
     ...rest,
+    isAutomaticInvocation,
     input,
     record: async (tx, operationId) => {
       await acquire(tx, input.uses, operationId);

@@ -12,6 +12,7 @@ import { type ExportPackageInput, exportPackageName } from '../procedures/export
 import { type ImportPackageInput, importPackageName } from '../procedures/import-package.ts';
 import { changeRecord, vnfPackages } from '../records.ts';
 import type { VnfmServices } from '../vnfm.ts';
+import { checkAddress, isWebAddress } from '../web-transfer.ts';
 import { idempotent, paramsOf, startedBefore, startOperation } from './accepting.ts';
 import { availablePackage, packageUse, requireAvailable } from './package-state.ts';
 
@@ -26,7 +27,9 @@ export function packageTransferHandlers(
       if (before !== undefined) return { lifecycleOperationOccurrenceId: before };
       const { vnfSnapshotPkgId, diskFormat, prove } = request;
       const { vnfInstanceId, vnfdId } = await availablePackage(vnfm, vnfSnapshotPkgId);
-      const location = await checkTarget(request.location, vnfm.config.packageFolders);
+      const location = isWebAddress(request.location)
+        ? checkAddress(request.location, vnfm.config.packageAddresses)
+        : await checkTarget(request.location, vnfm.config.packageFolders);
       const uses = [packageUse(vnfSnapshotPkgId, 'shared')];
       const id = await startOperation<ExportPackageInput>(vnfm, {
         definition: exportPackageName,
@@ -43,7 +46,9 @@ export function packageTransferHandlers(
       const known = idempotent(ImportVnfSnapshotPackageRequestSchema, request, context);
       const before = await startedBefore(vnfm, known);
       if (before !== undefined) return { lifecycleOperationOccurrenceId: before };
-      const location = await checkSource(request.location, vnfm.config.packageFolders);
+      const location = isWebAddress(request.location)
+        ? checkAddress(request.location, vnfm.config.packageAddresses)
+        : await checkSource(request.location, vnfm.config.packageFolders);
       const id = await startOperation<ImportPackageInput>(vnfm, {
         definition: importPackageName,
         input: { uses: [], location },

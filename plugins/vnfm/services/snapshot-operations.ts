@@ -48,7 +48,7 @@ const { INSTANTIATED } = InstantiationState;
 const { AVAILABLE, EMPTY, FILLING, DELETING } = SnapshotAvailability;
 
 /** Taking, reverting to and deleting VNF snapshots. */
-export function snapshotOperationHandlers(vnfm: VnfmServices): Handlers<typeof VnfLcmService> {
+export function snapshotOperationHandlers(vnfm: VnfmServices) {
   return {
     createVnfSnapshot: async (request, context) => {
       if (request.validateOnly) return { plan: await explainTake(vnfm, request, context.signal) };
@@ -82,7 +82,7 @@ export function snapshotOperationHandlers(vnfm: VnfmServices): Handlers<typeof V
       });
       return { lifecycleOperationOccurrenceId: started };
     },
-  };
+  } satisfies Handlers<typeof VnfLcmService>;
 }
 
 /** What a creation is about to do: checked against the descriptor, the VNF and the drivers as they are now. */
@@ -110,6 +110,7 @@ async function prepareTake(
     madeInfo: given === '',
     name: request.name,
     userDefinedData: request.userDefinedData,
+    purpose: request.purpose,
     plan,
     ...(replaced && { replaced }),
   };
@@ -174,7 +175,7 @@ async function prepareRevert(
   request: RevertToVnfSnapshotRequest,
   signal: AbortSignal,
 ): Promise<{ situation: Situation; input: RevertToVnfSnapshotInput }> {
-  const { vnfInstanceId, vnfSnapshotInfoId, skipSafetySnapshot } = request;
+  const { vnfInstanceId, vnfSnapshotInfoId, skipSafetySnapshot, force } = request;
   const holdAfterMs = holdAfterOf(request);
   const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
   const stored = await requireRecord(vnfm.store, vnfSnapshots, vnfSnapshotInfoId, unknownSnapshot);
@@ -186,7 +187,7 @@ async function prepareRevert(
     );
   }
   const situation = await readSituation(vnfm, vnf, signal);
-  const plan = planRevert(situation, snapshot, { skipSafetySnapshot });
+  const plan = planRevert(situation, snapshot, { skipSafetySnapshot, force });
   const common = vnfInput(vnf);
   const input = {
     ...common,

@@ -65,6 +65,7 @@ export function vnfInstanceHandlers(vnfm: VnfmServices): LcmHandlers {
         await tx.collection(vnfInstances).delete(vnfInstanceId);
       });
       await vnfm.hub.forget(vnfInstanceId);
+      vnfm.indicators.forget(vnfInstanceId);
       return {};
     },
     queryVnf: async (request) => {

@@ -2,6 +2,7 @@ import { durationMs } from '@bufbuild/protobuf/wkt';
 import {
   InstantiationState,
   type VnfInstance,
+  type VnfSnapshotInfo,
   VnfState,
 } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import {
@@ -17,10 +18,12 @@ import {
 import { invalidArgument } from '../../../sdk/errors.ts';
 import type { IdempotentRequest } from '../../../sdk/request-ids.ts';
 import type { Handlers } from '../../../sdk/server.ts';
+import { newestSnapshot } from '../automation/diagnosis.ts';
 import { planInstantiation } from '../plan/instantiation-plan.ts';
 import { type InstantiateVnfInput, instantiateVnfName } from '../procedures/instantiate-vnf.ts';
 import { type OperateVnfInput, operateVnfName } from '../procedures/operate-vnf.ts';
 import { type TerminateVnfInput, terminateVnfName } from '../procedures/terminate-vnf.ts';
+import type { Use } from '../usage.ts';
 import type { VnfmServices } from '../vnfm.ts';
 import { idempotent, paramsOf, startedBefore, startOperation } from './accepting.ts';
 import { freeVnf, stillIn, vnfInput, vnfUse } from './vnf-state.ts';
@@ -31,7 +34,7 @@ const gracefulTimeoutMsDefault = 30_000;
 const { INSTANTIATED, NOT_INSTANTIATED } = InstantiationState;
 
 /** The life cycle of VNF instances: instantiating, operating, terminating. */
-export function vnfOperationHandlers(vnfm: VnfmServices): Handlers<typeof VnfLcmService> {
+export function vnfOperationHandlers(vnfm: VnfmServices) {
   const once = async (request: IdempotentRequest, start: () => Promise<string>) => {
     const id = (await startedBefore(vnfm, request)) ?? (await start());
     return { lifecycleOperationOccurrenceId: id };
@@ -49,7 +52,7 @@ export function vnfOperationHandlers(vnfm: VnfmServices): Handlers<typeof VnfLcm
       const known = idempotent(OperateVnfRequestSchema, request, context);
       return once(known, () => operate(vnfm, request, known));
     },
-  };
+  } satisfies Handlers<typeof VnfLcmService>;
 }
 
 async function instantiate(
@@ -109,15 +112,25 @@ async function operate(
   const { vnfInstanceId } = request;
   const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
   const chosen = choose(vnf, request.vnfcInstanceIds);
+  const isStart = request.changeStateTo === VnfState.STARTED;
+  const wants = (flag: 'snapshotAtPowerOff' | 'revertAtPowerOn') => wanting(vnf, chosen, flag);
+  const reverted = isStart ? wants('revertAtPowerOn') : [];
+  const source = reverted.length > 0 ? await newestSnapshot(vnfm, vnfInstanceId) : undefined;
+  const common = vnfInput(vnf);
   return startOperation<OperateVnfInput>(vnfm, {
     definition: operateVnfName,
     input: {
-      ...vnfInput(vnf),
-      start: request.changeStateTo === VnfState.STARTED,
+      ...common,
+      uses: [...common.uses, ...(source ? [snapshotUse(source.id)] : [])],
+      start: isStart,
       graceful: request.stopType === StopType.GRACEFUL,
       gracefulTimeoutMs: timeoutMs(request.gracefulStopTimeout),
       whole: chosen.length === vnfcsOf(vnf).length,
-      vnfcs: chosen,
+      vnfcs: chosen.map((vnfc) => ({
+        ...vnfc,
+        revertTo: reverted.includes(vnfc.vnfcInstanceId) ? partOf(source, vnfc.vnfcInstanceId) : '',
+      })),
+      snapshotAfter: isStart ? [] : wants('snapshotAtPowerOff'),
     },
     vnfInstanceId,
     request: repeatable,
@@ -126,6 +139,28 @@ async function operate(
   });
 }
 
+/** The chosen components whose descriptor wants something when they are powered off or on. */
+function wanting(
+  vnf: VnfInstance,
+  chosen: readonly { vnfcInstanceId: string }[],
+  flag: 'snapshotAtPowerOff' | 'revertAtPowerOn',
+): string[] {
+  const wanted = (vnf.vnfd?.snapshotDescriptor?.vnfc ?? []).filter((vnfc) => vnfc[flag]);
+  const vdus = wanted.map(({ vduId }) => vduId);
+  return (vnf.instantiatedVnfInfo?.vnfcResourceInfo ?? [])
+    .filter(({ id, vduId }) => vdus.includes(vduId) && chosen.some((c) => c.vnfcInstanceId === id))
+    .map(({ id }) => id);
+}
+
+/** The instance snapshot of a component within a VNF snapshot; empty when it has none. */
+function partOf(info: VnfSnapshotInfo | undefined, vnfcInstanceId: string): string {
+  const parts = info?.vnfSnapshot?.vnfcSnapshots ?? [];
+  const part = parts.find((candidate) => candidate.vnfcInstanceId === vnfcInstanceId);
+  return part?.instanceSnapshot?.snapshotId ?? '';
+}
+
+const snapshotUse = (id: string): Use => ({ kind: 'snapshot', id, mode: 'shared' });
+
 function vnfcsOf(vnf: VnfInstance) {
   return (vnf.instantiatedVnfInfo?.vnfcResourceInfo ?? []).map((vnfc) => ({
     vnfcInstanceId: vnfc.id,
@@ -133,7 +168,8 @@ function vnfcsOf(vnf: VnfInstance) {
   }));
 }
 
-function choose(vnf: VnfInstance, wanted: readonly string[]) {
+/** INVALID_ARGUMENT with reason VNFC_UNKNOWN when the VNF has not all of them. */
+export function requireVnfcs(vnf: VnfInstance, wanted: readonly string[]): void {
   const all = vnfcsOf(vnf);
   wanted.forEach((id, index) => {
     if (all.some((vnfc) => vnfc.vnfcInstanceId === id)) return;
@@ -141,6 +177,11 @@ function choose(vnf: VnfInstance, wanted: readonly string[]) {
     const text = `vnfc_instance_ids[${index}]: the VNF has no VNFC instance "${id}"; it has: ${known}`;
     throw invalidArgument('VNFC_UNKNOWN', text, { vnfc_instance_id: id, known });
   });
+}
+
+function choose(vnf: VnfInstance, wanted: readonly string[]) {
+  requireVnfcs(vnf, wanted);
+  const all = vnfcsOf(vnf);
   return wanted.length === 0 ? all : all.filter((vnfc) => wanted.includes(vnfc.vnfcInstanceId));
 }
 

@@ -24,6 +24,7 @@ const excludedByDefault = [
   'vnf_snapshot/vnf_instance',
   'vnf_snapshot/vnfc_snapshots',
   'vnf_snapshot/vnfd',
+  'vnf_snapshot/operational_information',
 ];
 
 /** The VNF snapshot repository of the VNFM (Vnfm.008): making, reading and changing its records. */

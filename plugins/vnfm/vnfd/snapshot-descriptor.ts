@@ -1,6 +1,10 @@
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import { durationMs } from '@bufbuild/protobuf/wkt';
 import {
+  DiskTechnique,
+  MemoryTechnique,
+} from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import {
   ConsistencyPolicy,
   DayOfWeek,
   Permission,
@@ -12,7 +16,7 @@ import {
   type VnfSnapshotDescriptor,
 } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import type { FieldViolation } from '../../../sdk/errors.ts';
-import { clockOf } from '../plan/windows.ts';
+import { clockOf } from '../../../sdk/windows.ts';
 import { duplicates, unresolved } from './names.ts';
 
 /** How long the VNF may take to prepare, in milliseconds, when its descriptor does not say. */
@@ -25,6 +29,9 @@ export const holdDeadlineMsDefault = 30_000;
  */
 export const holdDeadlineMsMax = 9 * 60_000;
 export const prepareTimeoutMsMax = 10 * 60_000;
+
+/** How long a VNF may take to be well again. */
+export const recoveryTimeoutMsMax = 60 * 60_000;
 
 /** Faults of the VNF snapshot descriptor (GR NFV-TST 005 clause 7.3). */
 export function snapshotDescriptorViolations(vnfd: Vnfd): FieldViolation[] {
@@ -44,6 +51,12 @@ export function snapshotDescriptorViolations(vnfd: Vnfd): FieldViolation[] {
     ...enumViolations(descriptor),
     ...durationViolation(descriptor.prepareTimeout, 'prepareTimeout', prepareTimeoutMsMax),
     ...durationViolation(descriptor.holdDeadline, 'holdDeadline', holdDeadlineMsMax),
+    ...durationViolation(
+      descriptor.automation?.recoveryTimeout,
+      'automation.recoveryTimeout',
+      recoveryTimeoutMsMax,
+    ),
+    ...automationViolations(descriptor),
     ...descriptor.windows.flatMap(windowViolations),
     ...descriptor.vnfc.flatMap(powerViolations),
     ...duplicates(
@@ -67,6 +80,8 @@ function enumViolations(descriptor: VnfSnapshotDescriptor): FieldViolation[] {
   descriptor.vnfc.forEach((vnfc, i) => {
     check(`vnfc[${i}].type`, vnfc.type, SnapshotType);
     check(`vnfc[${i}].powerOff`, vnfc.powerOff, PowerOff);
+    check(`vnfc[${i}].memoryTechnique`, vnfc.memoryTechnique, MemoryTechnique);
+    check(`vnfc[${i}].diskTechnique`, vnfc.diskTechnique, DiskTechnique);
   });
   return found;
 }
@@ -81,6 +96,22 @@ function durationViolation(
   if (ms >= 1 && ms <= maxMs) return [];
   const description = `must be at least 0.001s and at most ${maxMs / 1000}s, not ${ms / 1000}s`;
   return [{ field: `snapshotDescriptor.${name}`, description }];
+}
+
+/** What the VNFM shall do by itself and the descriptor forbids. */
+function automationViolations(descriptor: VnfSnapshotDescriptor): FieldViolation[] {
+  const { automation, create, revert } = descriptor;
+  const path = 'snapshotDescriptor.automation';
+  const found: FieldViolation[] = [];
+  for (const name of ['onFault', 'beforeHeal'] as const) {
+    if (!automation?.[name] || create !== Permission.FORBIDDEN) continue;
+    found.push({ field: `${path}.${name}`, description: 'contradicts create FORBIDDEN' });
+  }
+  for (const name of ['beforeHeal', 'revertToHeal'] as const) {
+    if (!automation?.[name] || revert !== Permission.FORBIDDEN) continue;
+    found.push({ field: `${path}.${name}`, description: 'contradicts revert FORBIDDEN' });
+  }
+  return found;
 }
 
 /** A window that nobody could tell the hour of. Its form is checked by the rules of its fields. */
@@ -106,6 +137,10 @@ function windowViolations(window: SnapshotWindow, index: number): FieldViolation
 
 /** Contradictions between how a component is captured and whether it runs. */
 function powerViolations(vnfc: VnfcSnapshotDescriptor, index: number): FieldViolation[] {
+  if (vnfc.type === SnapshotType.COLD && vnfc.memoryTechnique !== MemoryTechnique.UNSPECIFIED) {
+    const path = `snapshotDescriptor.vnfc[${index}].memoryTechnique`;
+    return [{ field: path, description: 'a COLD snapshot has no memory' }];
+  }
   const field = `snapshotDescriptor.vnfc[${index}].powerOff`;
   if (vnfc.powerOff === PowerOff.BEFORE && vnfc.type === SnapshotType.WARM) {
     return [{ field, description: 'BEFORE leaves no memory for a WARM snapshot to capture' }];

@@ -2,9 +2,11 @@ import test, { type ExecutionContext } from 'ava';
 import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { PackageKind } from '../../../gen/nfv/repository/v1/repository_pb.js';
 import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import { HealAction } from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
 import { NotificationType } from '../../../gen/nfv/vnf_snapshot_notification/v1/vnf_snapshot_notification_pb.js';
 import { PowerOff } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { eventually } from '../../support/eventually.ts';
+import { noteKill } from '../../support/kill-figures.ts';
 import { type CrashRig, crashRig, type RunningVnfm } from '../../support/vnfm/crash-rig.ts';
 import { watchAsVnf } from '../../support/vnfm/fake-vnf.ts';
 import { completed, demoVnfd, finished, instantiated } from '../../support/vnfm/rig.ts';
@@ -114,6 +116,20 @@ const extract: Job = {
   },
 };
 
+/** A restart with a snapshot before it: operations of its own go on, none is started twice. */
+const heal: Job = {
+  procedure: 'heal-vnf',
+  steps: ['diagnose', 'snapshot before', 'restart', 'well after the restart'],
+  vnfd: demoVnfd({ automation: { beforeHeal: true } }),
+  start: (vnfm, { vnf }) => vnfm.lcm.healVnf({ vnfInstanceId: vnf, action: HealAction.RESTART }),
+  check: async (t, rig, vnfm, _ready, done) => {
+    t.true(done);
+    t.is(rig.world.snapshots.size, 4, 'one snapshot before it, not two');
+    const { occurrences } = await vnfm.operations.listLifecycleOperationOccurrences({});
+    t.is(occurrences.filter(({ isAutomaticInvocation }) => isAutomaticInvocation).length, 3);
+  },
+};
+
 /** A VNF at numbers 11 and 12 with a snapshot and a package of it at 1 and 2. */
 async function prepare(t: ExecutionContext, rig: CrashRig, vnfm: RunningVnfm, vnfd?: Job['vnfd']) {
   const vnf = await instantiated(vnfm, vnfd);
@@ -169,14 +185,19 @@ const kill = test.macro({
     }
     const again = await vnfm.lcm.createVnfSnapshot({ vnfInstanceId: ready.vnf });
     await completed(vnfm, again.lifecycleOperationOccurrenceId);
+    // An invariant that does not hold has ended the test before.
+    noteKill(`in memory ${job.procedure}`, invariantsOfAKill, 0);
   },
 });
+
+/** The end of the operation, what it left, nothing held, all running, the VNF told, the VNF free. */
+const invariantsOfAKill = 6;
 
 function isStart(type: NotificationType): boolean {
   const { SNAPSHOT_CREATION_START, SNAPSHOT_REVERSION_START } = NotificationType;
   return type === SNAPSHOT_CREATION_START || type === SNAPSHOT_REVERSION_START;
 }
 
-for (const job of [create, createPowered, createReplacing, revert, createPackage, extract]) {
+for (const job of [create, createPowered, createReplacing, revert, createPackage, extract, heal]) {
   for (const step of job.steps) test.serial(kill, job, step);
 }

@@ -19,29 +19,10 @@ import { type Block, procedures, type ReportStep } from '../../support/report/st
 import { skipUnless } from '../../support/require-tool.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { buildGuestImage, tools } from '../drivers/qemu/lab.ts';
+import { taken } from './taken.ts';
 
 /** What a block does within itself it may have done by a block that the report does not mention. */
 const helpers: readonly string[] = ['vnfm', 'vim', 'repository'];
-
-/** The steps of one clause that a driver's warm, consistent snapshot of a running VNF takes, in our order. */
-const taken: Readonly<Record<string, readonly string[]>> = {
-  // Thawing does not wait for the bookkeeping of step 25.
-  '6.4.1': ['13', '17', '21', '26', '25'],
-  '6.4.2': ['17', '23', '29', '36', '35'],
-  '6.4.3': ['13', '17'],
-  '6.4.4': ['17', '23'],
-  '6.5.1': ['2', '3', '5', '9', '10'],
-  '6.5.2': ['2', '3', '5', '9'],
-  '6.6.1': ['4'],
-  '6.6.2': ['4-5'],
-  '6.6.3': ['4'],
-  '6.6.4': ['4-5'],
-  '6.7.1': ['2', '3', '6', '7'],
-  '6.7.2': ['2', '4', '5'],
-  '6.7.3': ['2', '4'],
-  '6.7.4': ['2', '4'],
-  '6.7.6': ['2', '4'],
-};
 
 function reportStep(t: ExecutionContext, { clause }: OperationStep, number: string): ReportStep {
   const found = procedures[clause]?.steps.find((step) => step.number === number);

@@ -3,13 +3,9 @@
  */
 export const openRows: ReadonlySet<string> = new Set(
   `
-    6.4.1/9 6.4.1/30 6.4.2/11 6.4.2/42 6.4.3/9 6.4.3/21 6.4.4/11 6.4.4/29 6.5.1/13 6.5.2/12 6.6.1/2
-    6.6.1/3 6.6.2/2 6.6.2/3 6.6.3/2 6.6.3/3 6.6.4/2 6.6.4/3 5.2.1/online-testing
-    5.2.1/root-cause-analysis 5.2.1/lifecycle-procedure 5.2.1/quick-recovery 5.3-2/target-host
-    5.1.3.2/tcp-established 5.1.3.2/path 5.1.3.3/tcp-established 5.1.3.3/file-locks 5.1.3.3/force
-    5.1.3.3/host Vnfsd.006 Vnfsd.007 Vnfsd.011 Vnfsd.012 Vnfsd.013 Vnfsd.014 Vnfsd.015 4.1.1/1
-    4.1.1/2 4.1.1/3 4.1.1/4 4.1.1/5 4.1.1/6 4.1.1/7 4.1.1/8 4.2.1/1 4.2.1/2 4.2.1/3 4.2.1/4 4.2.1/5
-    4.3.1/1 4.3.1/2 4.3.1/3 4.3.1/4 4.3.1/5
+    6.4.1/9 6.4.1/30 6.4.2/11 6.4.2/42 6.4.3/9 6.4.3/21 6.4.4/11 6.4.4/29 6.6.1/2 6.6.1/3
+    6.6.2/2 6.6.2/3 6.6.3/2 6.6.3/3 6.6.4/2 6.6.4/3 5.3-2/target-host 5.1.3.2/tcp-established
+    5.1.3.2/path 5.1.3.3/tcp-established 5.1.3.3/file-locks 5.1.3.3/host Vnfsd.011 Vnfsd.012
   `
     .trim()
     .split(/\s+/),

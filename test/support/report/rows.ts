@@ -34,6 +34,9 @@ const operations = `${serves}/snapshot-operations.ts`;
 const infos = `${serves}/vnf-snapshots.ts`;
 const packages = `${serves}/packages.ts`;
 const nsLcm = 'plugins/nfvo/ns-lcm.ts';
+const online = 'app/scenario/online-testing.ts';
+const rootCause = `${vnfm}/automation/fault-watch.ts`;
+const lifecycle = `${does}/heal-vnf.ts`;
 const transfers = `${serves}/package-transfers.ts`;
 
 export const sections: readonly Section[] = [
@@ -230,18 +233,32 @@ export const sections: readonly Section[] = [
       ['001', 'a snapshot is allowed or forbidden', `${plan}/snapshot-plan.ts`],
       ['002', 'a reversion is allowed or forbidden', `${plan}/revert-plan.ts`],
       ['003', 'the VNFCs that are part of a snapshot', `${plan}/selection.ts`],
-      ['004', 'when a snapshot may be taken', `${plan}/windows.ts`],
+      ['004', 'when a snapshot may be taken', 'sdk/windows.ts'],
       ['005', 'cold or warm, by VNFC', `${plan}/snapshot-plan.ts`],
-      ['006', 'memory internal or external, by VNFC'],
-      ['007', 'disk internal or external, sequential or incremental, by VNFC'],
+      [
+        '006',
+        'memory internal or external, by VNFC',
+        `${plan}/snapshot-plan.ts`,
+        'external memory',
+      ],
+      [
+        '007',
+        'disk internal or external, sequential or incremental, by VNFC',
+        `${plan}/snapshot-plan.ts`,
+        'external disks: sequential on wasmvm, incremental on qemu',
+      ],
       ['008', 'consistent or not', `${plan}/snapshot-plan.ts`],
       ['009', 'powered off before or after, by VNFC', `${does}/power.ts`],
       ['010', 'powered on after, by VNFC', `${does}/power.ts`],
       ['011', 'disks detached before, by VNFC'],
       ['012', 'disks attached after, by VNFC'],
-      ['013', 'a snapshot when it is powered off, by VNFC'],
-      ['014', 'a reversion when it is powered on, by VNFC'],
-      ['015', 'granting policies'],
+      [
+        '013',
+        'a snapshot when it is powered off, by VNFC',
+        `${vnfm}/automation/power-off-snapshots.ts`,
+      ],
+      ['014', 'a reversion when it is powered on, by VNFC', `${does}/operate-vnf.ts`],
+      ['015', 'granting policies', 'plugins/nfvo/policy.ts'],
       ['016', 'the volumes that are part of a snapshot, by VNFC', `${plan}/selection.ts`],
       ['017', 'the order of creation', `${plan}/situation.ts`],
       ['018', 'the order of reversion', `${plan}/situation.ts`],
@@ -251,28 +268,28 @@ export const sections: readonly Section[] = [
     title: 'Clause 4: use cases',
     rows: [
       ...rows('4.1.1/', [
-        ['1', 'place and scenario of the test are determined'],
-        ['2', 'the criteria are collected'],
-        ['3', 'VNF snapshots are created and stored'],
-        ['4', 'the scenario is executed'],
-        ['5', 'the network service reacts'],
-        ['6', 'the same information is collected again'],
-        ['7', 'on failure new instances are started from the snapshots and take over'],
-        ['8', 'on failure the failed ones are snapshotted'],
+        ['1', 'place and scenario of the test are determined', online],
+        ['2', 'the criteria are collected', online],
+        ['3', 'VNF snapshots are created and stored', online],
+        ['4', 'the scenario is executed', online],
+        ['5', 'the network service reacts', online],
+        ['6', 'the same information is collected again', online],
+        ['7', 'on failure new instances are started from the snapshots and take over', online],
+        ['8', 'on failure the failed ones are snapshotted', online],
       ]),
       ...rows('4.2.1/', [
-        ['1', 'snapshots of selected VNFCs are asked for'],
-        ['2', 'they are created and stored'],
-        ['3', 'the VIM says where they are'],
-        ['4', 'logs and operational information are added'],
-        ['5', 'the EM is told of success or failure'],
+        ['1', 'snapshots of selected VNFCs are asked for', rootCause],
+        ['2', 'they are created and stored', rootCause],
+        ['3', 'the VIM says where they are', rootCause],
+        ['4', 'logs and operational information are added', `${does}/operational-information.ts`],
+        ['5', 'the EM is told of success or failure', 'sdk/operations/state-feed.ts'],
       ]),
       ...rows('4.3.1/', [
-        ['1', 'snapshots of selected VNFCs are asked for'],
-        ['2', 'they are created and stored'],
-        ['3', 'the VIM says where they are'],
-        ['4', 'what is needed to fall back is added'],
-        ['5', 'NFVO and EM are told of success or failure'],
+        ['1', 'snapshots of selected VNFCs are asked for', lifecycle],
+        ['2', 'they are created and stored', lifecycle],
+        ['3', 'the VIM says where they are', lifecycle],
+        ['4', 'what is needed to fall back is added', `${does}/operational-information.ts`],
+        ['5', 'NFVO and EM are told of success or failure', 'sdk/operations/state-feed.ts'],
       ]),
       ...rows('4.3.2/', [
         ['1', 'a reversion is asked for, at the VNFM or the NFVO', nsLcm],

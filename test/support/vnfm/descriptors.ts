@@ -1,6 +1,10 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import type { DriverCapabilities } from '../../../gen/nfv/compute/v1/virtualised_compute_resource_pb.js';
 import type { CapabilityName } from '../../../gen/nfv/driver/v1/driver_pb.js';
-import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import {
+  CompatibilityStampSchema,
+  ComputeState,
+} from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import {
   type Vnfd,
   VnfdSchema,
@@ -23,9 +27,21 @@ export function vnfdOf(
   return vnfd;
 }
 
+/** A driver that can do everything, on machines of one kind. */
+export function driverStamped(
+  stamp: Init<MessageInitShape<typeof CompatibilityStampSchema>>,
+): DriverView {
+  const compatibility = create(CompatibilityStampSchema, stamp);
+  return new DriverView({ ...capabilitiesWithout([]), compatibility });
+}
+
 /** A driver that can do everything but these. */
 export function driverWithout(...missing: CapabilityName[]): DriverView {
-  return new DriverView({
+  return new DriverView(capabilitiesWithout(missing));
+}
+
+function capabilitiesWithout(missing: readonly CapabilityName[]): DriverCapabilities {
+  return {
     $typeName: 'nfv.compute.v1.DriverCapabilities',
     ...{ driver: fakeDriver, virtualisationEnvironment: fakeDriver, unavailableReason: '' },
     capabilities: allCapabilities.map((name) => ({
@@ -34,7 +50,7 @@ export function driverWithout(...missing: CapabilityName[]): DriverView {
       available: !missing.includes(name),
       reason: missing.includes(name) ? 'the test says so' : '',
     })),
-  });
+  };
 }
 
 /** A component of the demo as it runs. */

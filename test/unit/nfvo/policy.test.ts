@@ -1,12 +1,28 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import test from 'ava';
+import type { GrantRequest } from '../../../gen/nfv/grant/v1/grant_pb.js';
 import { GrantRequestSchema } from '../../../gen/nfv/grant/v1/grant_pb.js';
 import { OperationType } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
-import { decide, openPolicy, parsePolicy } from '../../../plugins/nfvo/policy.ts';
+import { GrantingPolicy } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import {
+  decide as decideWith,
+  type Facts,
+  openPolicy,
+  type Policy,
+  parsePolicy,
+} from '../../../plugins/nfvo/policy.ts';
 import { Code } from '../../../sdk/errors.ts';
 import { throwsRpc } from '../../support/throws-rpc.ts';
 
 const revert = OperationType.REVERT_TO_SNAPSHOT;
+
+const nothing: Facts = {
+  now: new Date('2026-01-07T12:00:00Z'),
+  vnfMetadata: {},
+  usage: () => ({ snapshots: 0, storedBytes: 0 }),
+};
+const decide = (policy: Policy, grantRequest: GrantRequest, facts: Partial<Facts> = {}) =>
+  decideWith(policy, grantRequest, { ...nothing, ...facts });
 
 function request(init: MessageInitShape<typeof GrantRequestSchema> = {}) {
   return create(GrantRequestSchema, { operation: revert, vnfInstanceId: 'vnf-1', ...init });
@@ -18,7 +34,7 @@ function refusing(conditions: Record<string, unknown>) {
 }
 
 test('decide: without rules everything is granted, by the default', (t) => {
-  const decision = { granted: true, rule: 'default', reason: 'the default of the policy' };
+  const decision = { decision: 'grant', rule: 'default', reason: 'the default of the policy' };
   t.deepEqual(decide(openPolicy, request()), decision);
   t.deepEqual(decide(parsePolicy(undefined), request()), decision);
 });
@@ -28,8 +44,8 @@ test('decide: the default refuses what no rule grants', (t) => {
     default: 'refuse',
     rules: [{ name: 'lab', vnfInstanceIds: ['vnf-lab'], decision: 'grant' }],
   });
-  t.like(decide(policy, request()), { granted: false, rule: 'default' });
-  t.like(decide(policy, request({ vnfInstanceId: 'vnf-lab' })), { granted: true, rule: 'lab' });
+  t.like(decide(policy, request()), { decision: 'refuse', rule: 'default' });
+  t.like(decide(policy, request({ vnfInstanceId: 'vnf-lab' })), { decision: 'grant', rule: 'lab' });
 });
 
 test('decide: the first rule that matches decides, and tells its reason', (t) => {
@@ -39,9 +55,9 @@ test('decide: the first rule that matches decides, and tells its reason', (t) =>
       { name: 'all', decision: 'grant' },
     ],
   });
-  t.deepEqual(decide(policy, request()), { granted: false, rule: 'freeze', reason: 'freeze' });
+  t.deepEqual(decide(policy, request()), { decision: 'refuse', rule: 'freeze', reason: 'freeze' });
   const create = request({ operation: OperationType.CREATE_SNAPSHOT });
-  t.deepEqual(decide(policy, create), { granted: true, rule: 'all', reason: 'rule "all"' });
+  t.deepEqual(decide(policy, create), { decision: 'grant', rule: 'all', reason: 'rule "all"' });
 });
 
 const conditions = [
@@ -64,16 +80,16 @@ for (const { title, rule, other } of conditions) {
   test(`decide: the condition ${title} keeps a rule from other requests`, (t) => {
     const policy = refusing(rule);
     const matching = request({ vnfdId: 'vnfd-1', expectedBytes: 100n });
-    t.false(decide(policy, matching).granted);
+    t.is(decide(policy, matching).decision, 'refuse');
     const { expectedBytes: _, ...rest } = matching;
-    t.true(decide(policy, create(GrantRequestSchema, { ...rest, ...other })).granted);
+    t.is(decide(policy, create(GrantRequestSchema, { ...rest, ...other })).decision, 'grant');
   });
 }
 
 test('decide: all conditions of a rule must hold', (t) => {
   const policy = refusing({ vnfdIds: ['vnfd-1'], vnfInstanceIds: ['vnf-1'] });
-  t.false(decide(policy, request({ vnfdId: 'vnfd-1' })).granted);
-  t.true(decide(policy, request({ vnfdId: 'vnfd-2' })).granted);
+  t.is(decide(policy, request({ vnfdId: 'vnfd-1' })).decision, 'refuse');
+  t.is(decide(policy, request({ vnfdId: 'vnfd-2' })).decision, 'grant');
 });
 
 const rule = (fields: Record<string, unknown>) => ({
@@ -125,5 +141,87 @@ for (const { title, policy, path } of wrong) {
     const error = await throwsRpc(t, () => parsePolicy(policy), expected);
     t.is(error.metadata.path, `nfvo.${path}`);
     t.true(error.message.startsWith(`nfvo.${path}: `), error.message);
+  });
+}
+
+test('decide: a rule for some VNFs looks at their metadata', (t) => {
+  const policy = refusing({ vnfMetadata: { tenant: 'red' } });
+  t.is(decide(policy, request(), { vnfMetadata: { tenant: 'red', x: 'y' } }).decision, 'refuse');
+  t.is(decide(policy, request(), { vnfMetadata: { tenant: 'blue' } }).decision, 'grant');
+  t.is(decide(policy, request()).decision, 'grant');
+});
+
+test('decide: a rule for a time holds only then [Vnfsd.015]', (t) => {
+  const day = { days: ['DAY_OF_WEEK_WEDNESDAY'], startTime: '08:00', endTime: '18:00' };
+  const policy = refusing({ windows: [day] });
+  t.is(decide(policy, request()).decision, 'refuse');
+  const night = { now: new Date('2026-01-07T19:00:00Z') };
+  t.is(decide(policy, request(), night).decision, 'grant');
+});
+
+test('decide: a quota lets through what fits, and no more', (t) => {
+  const policy = refusing({ quota: { snapshots: 3, storedBytes: 1000 } });
+  const using = (snapshots: number, storedBytes: number) => ({
+    usage: () => ({ snapshots, storedBytes }),
+  });
+  const snapshot = request({ operation: OperationType.CREATE_SNAPSHOT });
+  t.is(decide(policy, snapshot, using(2, 5000)).decision, 'grant');
+  t.is(decide(policy, snapshot, using(3, 0)).decision, 'refuse');
+  const pack = request({ operation: OperationType.CREATE_PACKAGE, expectedBytes: 400n });
+  t.is(decide(policy, pack, using(9, 600)).decision, 'grant');
+  t.is(decide(policy, pack, using(0, 601)).decision, 'refuse');
+  t.is(decide(policy, request(), using(9, 9000)).decision, 'grant', 'reverting stores nothing');
+});
+
+const word = (descriptorPolicy: GrantingPolicy) => request({ descriptorPolicy });
+const { ALWAYS, NEVER, APPROVAL } = GrantingPolicy;
+
+test('decide: the descriptor may be stricter than the policy, and overrides its default only [Vnfsd.015]', (t) => {
+  const named = (decision: string) => parsePolicy({ rules: [{ name: 'named', decision }] });
+  t.is(decide(named('grant'), word(NEVER)).decision, 'refuse');
+  t.is(decide(named('grant'), word(NEVER)).rule, 'descriptor');
+  t.is(decide(named('grant'), word(APPROVAL)).decision, 'ask');
+  t.is(decide(named('refuse'), word(APPROVAL)).decision, 'refuse');
+  t.is(decide(named('refuse'), word(ALWAYS)).decision, 'refuse');
+  t.is(decide(named('ask'), word(ALWAYS)).decision, 'ask');
+  t.is(decide(parsePolicy({ default: 'refuse' }), word(ALWAYS)).decision, 'grant');
+  t.is(decide(parsePolicy({ default: 'ask' }), request()).decision, 'ask');
+});
+
+const wrongConditions: [string, object, RegExp][] = [
+  ['a quota of nothing', { quota: {} }, /quota: needs snapshots or storedBytes/],
+  [
+    'a quota of less than nothing',
+    { quota: { snapshots: -1 } },
+    /snapshots must be a whole number/,
+  ],
+  ['a quota of something unknown', { quota: { cows: 1 } }, /"cows" is not known/],
+  ['a quota that grants', { quota: { snapshots: 1 }, decision: 'grant' }, /refuse that, or ask/],
+  ['no windows', { windows: [] }, /windows: must be a list/],
+  [
+    'a time that is none',
+    { windows: [{ startTime: '25:00', endTime: '01:00' }] },
+    /"25:00" is no time/,
+  ],
+  [
+    'a time zone that is none',
+    { windows: [{ startTime: '22:00', endTime: '01:00', timeZone: 'Mars/Olympus' }] },
+    /windows: .*Mars/,
+  ],
+  [
+    'metadata that is no text',
+    { vnfMetadata: { tenant: 1 } },
+    /vnfMetadata: must be an object of texts/,
+  ],
+  [
+    'resource calls that wait for a person',
+    { resourceCalls: ['HoldVirtualisedComputeResource'], decision: 'ask' },
+    /resource calls cannot wait/,
+  ],
+];
+
+for (const [what, conditions, message] of wrongConditions) {
+  test(`parsePolicy: refuses ${what}`, (t) => {
+    t.throws(() => refusing({ ...conditions }), { message });
   });
 }

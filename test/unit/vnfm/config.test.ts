@@ -8,6 +8,7 @@ test('parseConfig: what is left out has its default', (t) => {
   t.deepEqual(parseConfig({}), {
     ...{ vim: 'vim', nfvo: 'nfvo', repository: 'repository' },
     packageFolders: [],
+    packageAddresses: [],
     resourceManagement: 'direct',
     transport: DataTransport.LOCAL_FILE,
   });

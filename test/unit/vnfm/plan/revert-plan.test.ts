@@ -3,14 +3,23 @@ import test from 'ava';
 import { Code } from '../../../../gen/google/rpc/code_pb.js';
 import { ImageRole } from '../../../../gen/nfv/common/v1/common_pb.js';
 import { CapabilityName } from '../../../../gen/nfv/driver/v1/driver_pb.js';
-import { ComputeState } from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import {
+  CompatibilityStampSchema,
+  ComputeState,
+} from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { VnfSnapshotSchema } from '../../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { ConsistencyPolicy, Permission } from '../../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { planRevert } from '../../../../plugins/vnfm/plan/revert-plan.ts';
 import { throwsRpc } from '../../../support/throws-rpc.ts';
-import { component, driverWithout, situation, vnfdOf } from '../../../support/vnfm/descriptors.ts';
+import {
+  component,
+  driverStamped,
+  driverWithout,
+  situation,
+  vnfdOf,
+} from '../../../support/vnfm/descriptors.ts';
 
-const careful = { skipSafetySnapshot: false };
+const careful = { skipSafetySnapshot: false, force: false };
 
 /** A snapshot of the demo: warm, frozen, each part with one disk. */
 function snapshotOf(vduIds: string[], changes: { memory?: boolean; disk?: string } = {}) {
@@ -57,7 +66,7 @@ test('planRevert: of a component that has failed only disks are kept', (t) => {
 });
 
 test('planRevert: the request may do without safety snapshots', (t) => {
-  const plan = planRevert(situation(), demo, { skipSafetySnapshot: true });
+  const plan = planRevert(situation(), demo, { ...careful, skipSafetySnapshot: true });
   t.true(plan.vnfcs.every(({ safety }) => safety === 'none'));
 });
 
@@ -107,4 +116,29 @@ test('planRevert: an order and a VNF that wants no notification are obeyed [Vnfs
     plan.vnfcs.map(({ vduId }) => vduId),
     ['database', 'gateway'],
   );
+});
+
+test('planRevert: memory of another kind of machine is refused before anything is touched, unless forced [5.1.3.3/force]', async (t) => {
+  const stamp = { hypervisor: 'fake', machineType: 'fake-1', cpuModel: 'old' };
+  const driver = driverWithout();
+  driver.requireStamp(
+    create(CompatibilityStampSchema, stamp),
+    'a driver without a stamp decides itself',
+  );
+  const here = driverStamped({ ...stamp, cpuModel: 'new' });
+  const components = [component('gateway', { driver: here }), component('database')];
+  const snapshot = snapshotOf(['gateway']);
+  snapshot.vnfcSnapshots[0]!.instanceSnapshot!.compatibility = create(
+    CompatibilityStampSchema,
+    stamp,
+  );
+  const plan = (more: object) =>
+    planRevert(situation(vnfdOf(), components), snapshot, { ...careful, ...more });
+  const error = await throwsRpc(t, async () => plan({}), {
+    ...{ code: Code.FAILED_PRECONDITION, reason: 'INCOMPATIBLE' },
+  });
+  t.like(error.metadata, { attribute: 'cpuModel', there: 'old', here: 'new' });
+  t.true(plan({ force: true }).vnfcs[0]!.force);
+  snapshot.vnfcSnapshots[0]!.instanceSnapshot!.memory = false;
+  t.false(plan({}).vnfcs[0]!.warm, 'disks fit anywhere');
 });

@@ -2,7 +2,11 @@ import { create } from '@bufbuild/protobuf';
 import test from 'ava';
 import { Code } from '../../../../gen/google/rpc/code_pb.js';
 import { CapabilityName } from '../../../../gen/nfv/driver/v1/driver_pb.js';
-import { ComputeState } from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import {
+  ComputeState,
+  DiskTechnique,
+  MemoryTechnique,
+} from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import {
   ConsistencyPolicy,
   Permission,
@@ -241,5 +245,39 @@ test('planSnapshot: a warm snapshot of what is powered off before is refused as 
   await throwsRpc(t, async () => planSnapshot(situation(vnfd), wishes), {
     code: Code.INVALID_ARGUMENT,
     reason: 'DESCRIPTOR_CONTRADICTION',
+  });
+});
+
+const technical = (memoryTechnique: MemoryTechnique, diskTechnique: DiskTechnique) =>
+  vnfdOf(undefined, { vnfc: [{ vduId: 'gateway', memoryTechnique, diskTechnique }] });
+
+test('planSnapshot: the techniques of the descriptor are those of the plan [Vnfsd.006 Vnfsd.007]', (t) => {
+  const vnfd = technical(MemoryTechnique.EXTERNAL, DiskTechnique.EXTERNAL_INCREMENTAL);
+  const [gateway, database] = planSnapshot(situation(vnfd), nothing).vnfcs;
+  t.like(gateway, {
+    memoryTechnique: MemoryTechnique.EXTERNAL,
+    diskTechnique: DiskTechnique.EXTERNAL_INCREMENTAL,
+  });
+  t.like(database, { memoryTechnique: 0, diskTechnique: 0 });
+});
+
+test('planSnapshot: a technique that the driver has not is refused, not replaced [Vnfsd.006 Vnfsd.007]', async (t) => {
+  const driver = driverWithout(CapabilityName.DISK_INTERNAL, CapabilityName.MEMORY_INTERNAL);
+  const components = [component('gateway', { driver }), component('database')];
+  for (const vnfd of [
+    technical(MemoryTechnique.INTERNAL, DiskTechnique.UNSPECIFIED),
+    technical(MemoryTechnique.UNSPECIFIED, DiskTechnique.INTERNAL_SEQUENTIAL),
+  ]) {
+    await throwsRpc(t, async () => planSnapshot(situation(vnfd, components), nothing), {
+      ...{ code: Code.UNIMPLEMENTED, reason: 'CAPABILITY_MISSING' },
+    });
+  }
+});
+
+test('planSnapshot: internal memory without a disk contradicts itself [Vnfsd.006]', async (t) => {
+  const vnfd = technical(MemoryTechnique.INTERNAL, DiskTechnique.UNSPECIFIED);
+  vnfd.virtualStorageDesc[0]!.independent = true;
+  await throwsRpc(t, async () => planSnapshot(situation(vnfd), nothing), {
+    ...{ code: Code.INVALID_ARGUMENT, reason: 'DESCRIPTOR_CONTRADICTION' },
   });
 });

@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import test from 'ava';
-import { DayOfWeek, SnapshotWindowSchema } from '../../../../gen/nfv/vnfd/v1/vnfd_pb.js';
-import { clockOf, isWithin, nextOpening } from '../../../../plugins/vnfm/plan/windows.ts';
+import { DayOfWeek, SnapshotWindowSchema } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import { clockOf, isWithin, nextOpening } from '../../../sdk/windows.ts';
 
 type Init = Omit<MessageInitShape<typeof SnapshotWindowSchema>, '$typeName'>;
 

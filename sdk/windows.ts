@@ -1,4 +1,4 @@
-import { DayOfWeek, type SnapshotWindow } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import { DayOfWeek, type SnapshotWindow } from '../gen/nfv/vnfd/v1/vnfd_pb.js';
 
 const minuteMs = 60_000;
 /** A week, and the hour that a change of clocks may add. */

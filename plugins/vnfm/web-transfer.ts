@@ -1,0 +1,201 @@
+/** Archives at HTTP(S) addresses: a server of files that knows GET with ranges, PUT and DELETE. */
+import { createHash } from 'node:crypto';
+import { openAsBlob } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { invalidArgument, RpcError, unavailable } from '../../sdk/errors.ts';
+
+type Report = (doneBytes: number, totalBytes: number | undefined, activity: string) => void;
+
+/** How long a server may be silent. */
+const silenceMsMax = 60_000;
+
+export function isWebAddress(location: string): boolean {
+  return /^https?:\/\//i.test(location);
+}
+
+/**
+ * Checks that an archive may be written to or read from an address: one below an allowed prefix.
+ * Returns it in its normal form. INVALID_ARGUMENT with reason LOCATION_INVALID.
+ */
+export function checkAddress(location: string, allowed: readonly string[]): string {
+  let url: URL;
+  try {
+    url = new URL(location);
+  } catch {
+    throw invalid(location, 'is not an address');
+  }
+  if (url.username !== '' || url.password !== '') throw invalid(location, 'must hold no password');
+  if (url.pathname.endsWith('/')) throw invalid(location, 'must name a file');
+  if (/%2e|%2f|%5c/i.test(url.pathname))
+    throw invalid(location, 'must not hide "." or "/" in its path');
+  if (allowed.some((prefix) => url.href.startsWith(prefix))) return url.href;
+  if (allowed.length === 0)
+    throw invalid(location, 'the VNFM has no addresses for archives; configure packageAddresses');
+  throw invalid(location, `is not below one of the VNFM's addresses: ${allowed.join(', ')}`);
+}
+
+/**
+ * Brings a file here. What an earlier try has brought is kept in "<path>.part" and gone on from, if
+ * the server says by its ETag that the file is the same. UNAVAILABLE with reason TRANSFER_FAILED,
+ * NOT_FOUND and so on by the server's answer.
+ */
+export async function download(
+  url: string,
+  path: string,
+  signal: AbortSignal,
+  report: Report,
+): Promise<void> {
+  const part = `${path}.part`;
+  const tagFile = `${path}.etag`;
+  if ((await sizeOf(path)) !== undefined) return;
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const tag = await readFile(tagFile, 'utf8').catch(() => '');
+  const have = tag === '' ? 0 : ((await sizeOf(part)) ?? 0);
+  const range: Record<string, string> =
+    have > 0 ? { range: `bytes=${have}-`, 'if-range': tag } : {};
+  const response = await request(url, { headers: range, signal });
+  if (response.status !== 200 && response.status !== 206) throw await refused(url, response);
+  const goesOn = response.status === 206;
+  if (goesOn && !response.headers.get('content-range')?.startsWith(`bytes ${have}-`)) {
+    throw failed(url, `it answered with another range: ${response.headers.get('content-range')}`);
+  }
+  const begin = goesOn ? have : 0;
+  const length = Number(response.headers.get('content-length') ?? Number.NaN);
+  const total = Number.isNaN(length) ? undefined : begin + length;
+  const strong = response.headers.get('etag') ?? '';
+  // A weak tag says that the content means the same, not that its bytes are the same.
+  await writeFile(tagFile, strong.startsWith('W/') ? '' : strong);
+  const handle = await open(part, goesOn ? 'r+' : 'w', 0o600);
+  try {
+    let at = begin;
+    for await (const piece of alive(url, response, signal)) {
+      await handle.write(piece, 0, piece.length, at);
+      at += piece.length;
+      report(at, total, `fetching ${url}`);
+    }
+    if (total !== undefined && at !== total)
+      throw failed(url, `it ended after ${at} of ${total} bytes`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(part, path);
+}
+
+/** Says that this transfer, and nobody else, put what is at the address. */
+const markerOf = (path: string) => `${path}.put`;
+
+/**
+ * Puts a file there, as a whole, with its digest (RFC 9530). What is there already is not
+ * overwritten, unless it is of an earlier try. INVALID_ARGUMENT with reason LOCATION_INVALID when it
+ * exists, UNAVAILABLE with reason TRANSFER_FAILED.
+ */
+export async function upload(
+  path: string,
+  url: string,
+  signal: AbortSignal,
+  report: Report,
+): Promise<void> {
+  const { size } = await stat(path);
+  const isRepeat = (await sizeOf(markerOf(path))) !== undefined;
+  if (!isRepeat) {
+    const there = await request(url, { method: 'HEAD', signal });
+    if (there.ok) throw invalid(url, 'exists already');
+    await writeFile(markerOf(path), url);
+  }
+  const hash = createHash('sha256');
+  const handle = await open(path, 'r');
+  for await (const piece of handle.createReadStream()) hash.update(piece);
+  report(0, size, `sending to ${url}`);
+  const response = await request(url, {
+    method: 'PUT',
+    body: await openAsBlob(path),
+    headers: {
+      'content-type': 'application/zip',
+      'content-digest': `sha-256=:${hash.digest('base64')}:`,
+      ...(!isRepeat && { 'if-none-match': '*' }),
+    },
+    signal,
+  });
+  if (response.status === 412) await rm(markerOf(path), { force: true });
+  if (!response.ok) throw await refused(url, response);
+  await response.body?.cancel();
+  report(size, size, `sent to ${url}`);
+}
+
+/** Takes away there what a transfer of this file has put; that it is not there is fine. */
+export async function takeBack(path: string, url: string, signal: AbortSignal): Promise<void> {
+  if ((await sizeOf(markerOf(path))) === undefined) return;
+  const response = await request(url, { method: 'DELETE', signal });
+  if (!response.ok && response.status !== 404 && response.status !== 410) {
+    throw await refused(url, response);
+  }
+  await response.body?.cancel();
+}
+
+/** What a transfer leaves here. */
+export async function forgetTransfer(path: string): Promise<void> {
+  for (const each of [path, `${path}.part`, `${path}.etag`, markerOf(path)])
+    await rm(each, { force: true });
+}
+
+async function request(url: string, init: RequestInit): Promise<Response> {
+  try {
+    // An address that was allowed must not lead to one that was not.
+    return await fetch(url, { ...init, redirect: 'error' });
+  } catch (thrown) {
+    if (init.signal?.aborted) throw thrown;
+    const cause = (thrown as Error).cause;
+    throw failed(url, cause instanceof Error ? cause.message : (thrown as Error).message);
+  }
+}
+
+/** The pieces of an answer; a server that falls silent is given up. */
+async function* alive(
+  url: string,
+  response: Response,
+  signal: AbortSignal,
+): AsyncIterable<Uint8Array> {
+  if (response.body === null) throw failed(url, 'it answered without a body');
+  const reader = response.body.getReader();
+  const timer = { id: setTimeout(() => {}, 0) };
+  try {
+    for (;;) {
+      clearTimeout(timer.id);
+      const silent = new Promise<never>((_, reject) => {
+        timer.id = setTimeout(() => reject(failed(url, 'it fell silent')), silenceMsMax);
+      });
+      const { done, value } = await Promise.race([reader.read(), silent]);
+      if (done) return;
+      yield value;
+    }
+  } catch (thrown) {
+    if (signal.aborted || thrown instanceof RpcError) throw thrown;
+    throw failed(url, (thrown as Error).message);
+  } finally {
+    clearTimeout(timer.id);
+    await reader.cancel().catch(() => {});
+  }
+}
+
+async function refused(url: string, response: Response): Promise<RpcError> {
+  const text = (await response.text().catch(() => '')).slice(0, 200).trim();
+  const said = `it answered ${response.status} ${response.statusText}${text && `: ${text}`}`;
+  if (response.status >= 500 || response.status === 429) return failed(url, said);
+  return invalid(url, said);
+}
+
+function failed(url: string, why: string): RpcError {
+  return unavailable('TRANSFER_FAILED', `${url}: ${why}`, { location: url });
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return (await stat(path).catch(() => undefined))?.size;
+}
+
+function invalid(location: string, why: string): RpcError {
+  return invalidArgument('LOCATION_INVALID', `location "${location}": ${why}`, { location }, [
+    { field: 'location', description: why },
+  ]);
+}
