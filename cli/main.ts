@@ -3,6 +3,7 @@ import { reportError } from './action.ts';
 import { benchCommand } from './commands/bench.ts';
 import { demoCommand } from './commands/demo.ts';
 import { forgetCommand } from './commands/forget.ts';
+import { scenarioCommand } from './commands/scenario.ts';
 import { serveCommand } from './commands/serve.ts';
 import { serveDiskCommand } from './commands/serve-disk.ts';
 import { setupCommand } from './commands/setup.ts';
@@ -17,6 +18,7 @@ Exit codes: 0 done; 1 an operation failed or a check found damage; 2 wrong usage
 
 function startCommands(program: Command): Command {
   demoCommand(program);
+  scenarioCommand(program);
   setupCommand(program);
   serveCommand(program);
   return program;

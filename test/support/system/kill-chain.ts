@@ -5,6 +5,7 @@ import {
   type OperationStep,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { RpcError } from '../../../sdk/errors.ts';
+import { noteKill } from '../kill-figures.ts';
 import { listed, problems } from './checker.ts';
 import {
   afterwards,
@@ -37,6 +38,11 @@ export type Witness = {
   ended?(point: Point, occurrence: LifecycleOperationOccurrence): Promise<string[]>;
 };
 
+/**
+ * What `judge` looks at: the operation ends, is not forgotten, and is over; snapshots, packages,
+ * archives and guests are what they should be; nothing is left over.
+ */
+const invariantsOfAKill = 8;
 /** After so many kills the main job is done once from end to end. */
 const wholeJobEvery = 12;
 /** Points of a name beyond this many are like those before. */
@@ -186,6 +192,7 @@ export async function killAt(
   const found = (await witness.dead?.(point)) ?? [];
   await rig.start(next ? settingOf(next) : '');
   found.push(...(await judge(rig, base, point, requestId, known, witness)));
+  noteKill(`${rig.driver} ${point.procedure.name}`, invariantsOfAKill, found.length);
   return found;
 }
 
