@@ -13,12 +13,14 @@ export type SiteConfiguration = {
    * written and read. `transport`: how captured disks are
    * read into packages, "local-file" (default) or "nbd". `resourceManagement`: whether the VNFM
    * reaches the VIM itself, "direct" (default), or through the NFVO, "indirect".
+   * `grantEachVnfcPackage`: a grant for each VNFC snapshot package too.
    */
   vnfm?: {
     packageFolders?: string[];
     packageAddresses?: string[];
     transport?: string;
     resourceManagement?: string;
+    grantEachVnfcPackage?: boolean;
   };
   repository?: { folder?: string };
   wasmvm?: Record<string, unknown>;

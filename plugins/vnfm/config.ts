@@ -26,6 +26,11 @@ export type VnfmConfig = {
    * refuse.
    */
   resourceManagement: ResourceManagement;
+  /**
+   * A grant for each VNFC snapshot package too (6.6.1 to 6.6.4 steps 2 and 3), besides that of the VNF
+   * snapshot package.
+   */
+  grantEachVnfcPackage: boolean;
   /** How captured disks are read into packages; a driver that cannot do it fails the operation. */
   transport: DataTransport;
 };
@@ -33,7 +38,8 @@ export type VnfmConfig = {
 const names = ['vim', 'nfvo', 'repository'] as const;
 const known: readonly string[] = [
   ...names,
-  ...['packageFolders', 'packageAddresses', 'resourceManagement', 'transport'],
+  ...['packageFolders', 'packageAddresses', 'resourceManagement', 'grantEachVnfcPackage'],
+  'transport',
 ];
 const transports = new Map<unknown, DataTransport>([
   ['local-file', DataTransport.LOCAL_FILE],
@@ -60,6 +66,7 @@ export function parseConfig(value: unknown): VnfmConfig {
     packageFolders: folders(given.packageFolders),
     packageAddresses: addresses(given.packageAddresses),
     resourceManagement: mode(given.resourceManagement),
+    grantEachVnfcPackage: flag(given.grantEachVnfcPackage, 'grantEachVnfcPackage'),
     transport: transport(given.transport),
   };
 }
@@ -96,6 +103,12 @@ function mode(value: unknown): ResourceManagement {
   if (value === undefined) return 'direct';
   if (value === 'direct' || value === 'indirect') return value;
   throw invalid('.resourceManagement', 'must be direct or indirect');
+}
+
+function flag(value: unknown, key: string): boolean {
+  if (value === undefined) return false;
+  if (typeof value === 'boolean') return value;
+  throw invalid(`.${key}`, 'must be true or false');
 }
 
 function transport(value: unknown): DataTransport {

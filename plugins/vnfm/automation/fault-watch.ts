@@ -63,11 +63,13 @@ export class FaultWatch {
 
   async #look(vnf: VnfInstance): Promise<void> {
     const { signal } = this.#stopping;
+    const { store } = this.#vnfm;
     try {
       const states = await componentStates(this.#vnfm, vnf, signal);
       const failed = states.filter(({ state }) => state === ComputeState.FAILED);
       if (failed.length === 0) {
-        await this.#vnfm.store.collection(episodes).delete(vnf.id);
+        const episode = await store.collection(episodes).get(vnf.id);
+        if (episode !== undefined) await store.collection(episodes).delete(vnf.id);
         this.#told.delete(vnf.id);
         return;
       }

@@ -25,6 +25,9 @@ export type StartOwn = (
 
 type Parts = { engine: OperationEngine; clock: Clock };
 
+/** Between two tries to take a VNF that another operation had. */
+const waitMs = 500;
+
 /** How the VNFM appears as the caller of its own operations. */
 const ownCaller = { role: 'vnfm', identity: 'vnfm' };
 export const ownCallerName = `${ownCaller.role}/${ownCaller.identity}`;
@@ -101,7 +104,7 @@ export class OwnOperations {
         const { engine, clock } = this.#parts;
         await engine.finished(other, signal);
         // One that waits for a person is at rest and still has what it took.
-        await clock.sleep(100, signal);
+        await clock.sleep(waitMs, signal);
       }
     }
   }

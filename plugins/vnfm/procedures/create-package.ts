@@ -29,7 +29,7 @@ import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
 import { notAvailable } from './availability.ts';
 import { callOf, defineProcedure } from './define.ts';
-import { grantStep } from './grant.ts';
+import { grantPartStep, grantStep } from './grant.ts';
 import { relay } from './progress.ts';
 
 export const createPackageName = 'create-vnf-snapshot-package';
@@ -70,7 +70,7 @@ export function createPackage(vnfm: Vnfm): OperationDefinition<Input> {
     plan: (input) => [
       identify(vnfm, input),
       grantStep(vnfm, { clause: '6.7.1', clauseStep: '3' }, grantRequest),
-      sequence(input.parts.map((part) => pack(vnfm, input, part))),
+      sequence(input.parts.flatMap((part) => [...grantPart(vnfm, part), pack(vnfm, input, part)])),
       compose(vnfm, input),
       clean(vnfm, input),
     ],
@@ -274,6 +274,19 @@ function labelsOf(input: Input, snapshot: VnfSnapshot) {
     vnfdId: snapshot.vnfdId,
     vnfSnapshotInfoId: input.vnfSnapshotInfoId,
   };
+}
+
+/** 6.6.1 steps 2 and 3, where they are wanted. */
+function grantPart(vnfm: Vnfm, { vnfcInstanceId, sizeBytes }: PackagePart): Step<Input>[] {
+  if (!vnfm.config.grantEachVnfcPackage) return [];
+  const at = { clause: '6.6.1', clauseStep: '2' };
+  return [
+    grantPartStep<Input>(vnfm, at, vnfcInstanceId, (input) => ({
+      ...grantRequest(input),
+      addResources: [{ id: vnfcInstanceId, type: 'SNAPSHOT' }],
+      expectedBytes: BigInt(sizeBytes),
+    })),
+  ];
 }
 
 function grantRequest(input: Input) {

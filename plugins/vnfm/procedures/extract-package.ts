@@ -27,7 +27,7 @@ import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
 import { prefixOf } from './create-package.ts';
 import { callOf, defineProcedure } from './define.ts';
-import { grantStep } from './grant.ts';
+import { grantPartStep, grantStep } from './grant.ts';
 import { relay } from './progress.ts';
 
 export const extractPackageName = 'extract-vnf-snapshot-package';
@@ -54,11 +54,7 @@ export function extractPackage(vnfm: Vnfm): OperationDefinition<Input> {
     operation: OperationType.EXTRACT_PACKAGE,
     onFailure: 'rollback',
     plan: () => [
-      grantStep(vnfm, { clause: '6.7.2', clauseStep: '2' }, (given) => ({
-        vnfInstanceId: given.vnfInstanceId,
-        vnfSnapshotPkgId: given.vnfSnapshotPkgId,
-        operation: OperationType.EXTRACT_PACKAGE,
-      })),
+      grantStep(vnfm, { clause: '6.7.2', clauseStep: '2' }, grantRequest),
       download(vnfm),
     ],
     ended: async (tx, { to, input }) => {
@@ -103,10 +99,31 @@ function download(vnfm: Vnfm): Step<Input> {
       return { parts };
     },
     extend: (output) => [
-      sequence((output as Found).parts.map((part) => extract(vnfm, part))),
+      sequence(
+        (output as Found).parts.flatMap((part) => [
+          ...grantPart(vnfm, part.vnfcInstanceId),
+          extract(vnfm, part),
+        ]),
+      ),
       store(vnfm, (output as Found).parts),
     ],
   };
+}
+
+function grantRequest({ vnfInstanceId, vnfSnapshotPkgId }: Input) {
+  return { vnfInstanceId, vnfSnapshotPkgId, operation: OperationType.EXTRACT_PACKAGE };
+}
+
+/** 6.6.3 steps 2 and 3, where they are wanted. */
+function grantPart(vnfm: Vnfm, vnfcInstanceId: string): Step<Input>[] {
+  if (!vnfm.config.grantEachVnfcPackage) return [];
+  const at = { clause: '6.6.3', clauseStep: '2' };
+  return [
+    grantPartStep<Input>(vnfm, at, vnfcInstanceId, (input) => ({
+      ...grantRequest(input),
+      addResources: [{ id: vnfcInstanceId, type: 'SNAPSHOT' }],
+    })),
+  ];
 }
 
 /**

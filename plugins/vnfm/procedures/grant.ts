@@ -21,12 +21,29 @@ export function grantStep<Input extends JsonValue>(
   at: { clause: string; clauseStep: string },
   request: (input: Input) => GrantRequestInit,
 ): Step<Input> {
+  return { ...asking(vnfm, at, request), starting: true };
+}
+
+/** The same for one VNFC snapshot package in the midst of an operation (6.6.1 and 6.6.3 step 2). */
+export function grantPartStep<Input extends JsonValue>(
+  vnfm: Vnfm,
+  at: { clause: string; clauseStep: string },
+  vnfcInstanceId: string,
+  request: (input: Input) => GrantRequestInit,
+): Step<Input> {
+  return { ...asking(vnfm, at, request), name: `grant ${vnfcInstanceId}`, vnfcInstanceId };
+}
+
+function asking<Input extends JsonValue>(
+  vnfm: Vnfm,
+  at: { clause: string; clauseStep: string },
+  request: (input: Input) => GrantRequestInit,
+): Step<Input> {
   return {
     name: 'grant',
     ...at,
     caller: 'vnfm',
     callee: 'nfvo',
-    starting: true,
     retryable: true,
     deadlineMs: approvalMsMax,
     run: async (context): Promise<Granted> => {

@@ -20,8 +20,8 @@ const indirect: Readonly<Record<string, Clause>> = {
     clause: '6.4.4',
     steps: { '5': '5', '9': '11', '13': '17', '17': '23', '21': '29', '25': '35', '29': '41' },
   },
-  '6.6.1': { clause: '6.6.2', steps: { '4': '4-5', '5': '6-7' } },
-  '6.6.3': { clause: '6.6.4', steps: { '4': '4-5', '5': '6-7' } },
+  '6.6.1': { clause: '6.6.2', steps: { '2': '2', '4': '4-5', '5': '6-7' } },
+  '6.6.3': { clause: '6.6.4', steps: { '2': '2', '4': '4-5', '5': '6-7' } },
 };
 
 /** True for the clauses that revert a VNFC, in either mode. */

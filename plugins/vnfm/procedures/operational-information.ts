@@ -19,10 +19,13 @@ export function wantsInformation(purpose: SnapshotPurpose): boolean {
   return purpose === SnapshotPurpose.POST_MORTEM || purpose === SnapshotPurpose.RECOVERY;
 }
 
-/** A component as the VIM tells of it, for the journal; without what only its driver understands. */
+/**
+ * A component as the VIM tells of it, for the journal; without what only its driver understands and
+ * paths of this machine.
+ */
 export function computeJson(compute: VirtualCompute): JsonValue {
   const { recoveryHandle: _, ...told } = compute;
-  return toJson(VirtualComputeSchema, told);
+  return toJson(VirtualComputeSchema, { ...told, vnfChannel: '' });
 }
 
 export async function operationalInformation(

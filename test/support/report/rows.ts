@@ -14,7 +14,7 @@ export type ReportRow = {
 
 export type Section = { title: string; rows: readonly ReportRow[] };
 
-type Row = readonly [id: string, what: string, code?: string, drivers?: string];
+type Row = readonly [id: string, what: string, code?: string | undefined, drivers?: string];
 
 function rows(prefix: string, list: readonly Row[]): ReportRow[] {
   return list.map(([id, what, code, drivers]) => ({
@@ -145,17 +145,32 @@ export const sections: readonly Section[] = [
         ['leave-running', 'and it runs on', 'plugins/drivers'],
         ['stop', 'and it is stopped after', `${does}/power.ts`],
         ['quiesce', 'with its file systems quiesced', 'plugins/drivers'],
-        ['tcp-established', 'with open TCP connections'],
+        [
+          'tcp-established',
+          'with open TCP connections',
+          undefined,
+          'a driver for containers, which is not here',
+        ],
         ['atomic', 'all of it or nothing', 'plugins/drivers'],
         ['path', 'at a path of the caller'],
       ]),
       ...rows('5.1.3.3/', [
         ['revert', 'goes back to the last or a named snapshot', 'plugins/drivers'],
-        ['tcp-established', 'with open TCP connections'],
-        ['file-locks', 'with file locks'],
+        [
+          'tcp-established',
+          'with open TCP connections',
+          undefined,
+          'a driver for containers, which is not here',
+        ],
+        ['file-locks', 'with file locks', undefined, 'a driver for containers, which is not here'],
         ['state', 'into the state of the snapshot or another one', 'plugins/drivers'],
         ['force', 'also where not all information is there'],
-        ['host', 'on a host of the caller'],
+        [
+          'host',
+          'on a host of the caller',
+          undefined,
+          'a driver of several hosts, which is not here',
+        ],
       ]),
       ...rows('5.1.3.4/', [
         ['update', 'replaces the content of a snapshot', `${does}/replace-vnf-snapshot.ts`],

@@ -1,7 +1,10 @@
 /** A VNFM in this process with a VIM, a repository and an NFVO in memory, which outlive it. */
 import type { DescService, MessageInitShape } from '@bufbuild/protobuf';
 import type { ExecutionContext } from 'ava';
-import { VnfLifecycleOperationGrantingService } from '../../../gen/nfv/grant/v1/grant_pb.js';
+import {
+  type GrantRequest,
+  VnfLifecycleOperationGrantingService,
+} from '../../../gen/nfv/grant/v1/grant_pb.js';
 import {
   type LifecycleOperationOccurrence,
   OperationState,
@@ -40,6 +43,8 @@ export type Surroundings = {
   repository: FakeRepository;
   /** Operations that the NFVO refuses. */
   refused: Set<OperationType>;
+  /** Looks at each request for a grant; what it throws is the refusal. */
+  judge: { grant?: (request: GrantRequest) => void };
   services: ServiceImplementation[];
 };
 
@@ -47,6 +52,7 @@ export function surroundings(): Surroundings {
   const world = new FakeWorld();
   const repository = new FakeRepository(world);
   const refused = new Set<OperationType>();
+  const judge: Surroundings['judge'] = {};
   const granting = implement(VnfLifecycleOperationGrantingService, {
     grantVnfLifecycleOperation: async ({ grantRequest }) => {
       const { operation } = grantRequest!;
@@ -56,12 +62,13 @@ export function surroundings(): Surroundings {
         atMs: Date.now(),
         step: '',
       });
+      judge.grant?.(grantRequest!);
       if (!refused.has(operation)) return { grant: { id: 'grant-1', vimConnectionId: 'vim' } };
       throw permissionDenied('GRANT_REFUSED', 'the policy says no', { rule: 'test' });
     },
   });
   const services = [...fakeVim(world), ...fakeRepositoryServices(repository), granting];
-  return { world, repository, refused, services };
+  return { world, repository, refused, judge, services };
 }
 
 /** The clients of a VNFM. */
@@ -85,7 +92,7 @@ export type Rig = Surroundings &
   };
 
 /** Starts a VNFM; it stops when the test ends. */
-export async function startRig(t: ExecutionContext): Promise<Rig> {
+export async function startRig(t: ExecutionContext, settings: object = {}): Promise<Rig> {
   const folder = await tempFolder(t);
   const around = surroundings();
   const peers = inProcessTransport(serving(around.services));
@@ -94,7 +101,10 @@ export async function startRig(t: ExecutionContext): Promise<Rig> {
     vnfmPlugin.start({
       ...{ instanceId: 'vnfm', dataFolder: folder, logger: silentLogger, transport: peers },
       ...{ clock: systemClock, random: systemRandom, signal: stopping.signal },
-      config: { vim: 'vim', nfvo: 'nfvo', repository: 'repository', packageFolders: [folder] },
+      config: {
+        ...{ vim: 'vim', nfvo: 'nfvo', repository: 'repository', packageFolders: [folder] },
+        ...settings,
+      },
       client: <S extends DescService>(service: S) => createClient(service, peers),
     });
   let running: RunningPlugin = await start();

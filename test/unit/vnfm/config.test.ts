@@ -9,6 +9,7 @@ test('parseConfig: what is left out has its default', (t) => {
     ...{ vim: 'vim', nfvo: 'nfvo', repository: 'repository' },
     packageFolders: [],
     packageAddresses: [],
+    grantEachVnfcPackage: false,
     resourceManagement: 'direct',
     transport: DataTransport.LOCAL_FILE,
   });
