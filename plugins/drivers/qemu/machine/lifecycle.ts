@@ -108,7 +108,7 @@ export async function boot(context: DriverContext, compute: ComputeRecord): Prom
   const folder = context.folders.run(computeId, run.number);
   const description = describeMachine(context, compute, run, activeLayers(context, compute), false);
   // Recorded first: a process without a record would be nobody's.
-  const { failure: _, ...rest } = compute;
+  const { failure: _, clockBehind: __, ...rest } = compute;
   const record = { ...rest, run, lastRun: run.number, wanted: 'RUNNING' as const, frozen: false };
   context.store.put('compute', computeId, record);
   context.transitions.set(computeId, 'STOPPED');

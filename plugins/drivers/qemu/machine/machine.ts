@@ -112,6 +112,11 @@ export class Machine {
     return withGuestAgent(this.path('agent'), deadlineMs, (agent) => agent.thaw());
   }
 
+  /** Sets the guest's clock, which memory from another time left behind. */
+  setClock(deadlineMs: number): Promise<void> {
+    return withGuestAgent(this.path('agent'), deadlineMs, (agent) => agent.setTime());
+  }
+
   /** The last of what the guest printed on its console. */
   async console(): Promise<string> {
     const args = { device: 'console', size: 65536, format: 'utf8' };

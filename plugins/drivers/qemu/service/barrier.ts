@@ -20,6 +20,7 @@ const deadlineMsMax = 600_000;
  */
 const freezeMsMax = 10_000;
 const thawMs = 10_000;
+const clockMs = 3_000;
 
 type BarrierHandlers = Pick<
   Handlers<typeof DriverService>,
@@ -45,7 +46,11 @@ export function barrierHandlers(context: DriverContext): BarrierHandlers {
     releaseCompute: ({ computeId, leaseId }) =>
       locked(computeId, async () => {
         await release(context, computeId, leaseId);
-        return { releaseTime: timestampFromMs(Date.now()) };
+        const releaseTime = timestampFromMs(Date.now());
+        // A frozen guest's agent does nothing but thaw; its clock is set after that.
+        const frozen = await context.leases.find(computeId, 'freeze');
+        if (!frozen) await setClock(context, computeId);
+        return { releaseTime };
       }),
   };
 }
@@ -174,6 +179,7 @@ async function unquiesce(
     throw agentError(error, computeId);
   }
   context.update(computeId, { frozen: false });
+  await setClock(context, computeId);
   const released = present ? await context.leases.files.release(present.leaseId) : true;
   context.changed(computeId);
   if (!released && thawed === 0) throw leaseExpired(present!.leaseId);
@@ -226,4 +232,17 @@ async function release(context: DriverContext, computeId: string, leaseId: strin
   if (machine && present.resume) await machine.resume();
   await context.leases.end(present.leaseId);
   context.changed(computeId);
+}
+
+/** Memory from another time has a clock from that time. A guest that has no agent keeps it. */
+async function setClock(context: DriverContext, computeId: string): Promise<void> {
+  if (!context.compute(computeId).clockBehind) return;
+  const machine = await liveMachine(context, computeId);
+  if (!machine || (await machine.state()) !== 'RUNNING') return;
+  try {
+    await machine.setClock(clockMs);
+    context.update(computeId, { clockBehind: false });
+  } catch (error) {
+    context.logger.warn('the clock of a reverted guest is not set', { computeId, error });
+  }
 }

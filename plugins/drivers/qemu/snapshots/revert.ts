@@ -203,6 +203,7 @@ async function revertWarm(
       wanted: goal === 'PAUSED' ? 'PAUSED' : 'RUNNING',
       // A paused machine has no lease: its file systems are seen to when it is let run.
       frozen: snapshot.quiesced && goal === 'PAUSED',
+      clockBehind: true,
     });
   } catch (error) {
     machine?.qmp.close();

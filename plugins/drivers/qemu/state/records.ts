@@ -35,6 +35,8 @@ export type ComputeRecord = {
   parentSnapshotId?: string;
   /** Memory was loaded whose file systems are frozen. */
   frozen: boolean;
+  /** Memory was loaded, and the guest's clock has not been set since. */
+  clockBehind?: boolean;
   /** When the guest stood still under its hold: later than the lease, which comes first. */
   holdStart?: { leaseId: string; timeMs: number };
   /** The last calls with an effect that an id does not make repeatable, the newest last. */

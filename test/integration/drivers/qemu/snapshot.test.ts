@@ -310,3 +310,22 @@ test.serial('Unknown names and impossible wishes are refused with a reason', asy
     reason: 'COMPUTE_STATE',
   });
 });
+
+test.serial(
+  'A guest whose memory comes back from another time has the right time again',
+  async (t) => {
+    if (!skipUnless(t, ...tools)) return;
+    buildGuestImage();
+    const driver = await driverIn(t, await dataFolder(t));
+    await startPair(driver);
+    await snapshotPair(driver, 's1');
+    await new Promise((resolve) => setTimeout(resolve, 6000));
+    await revertPair(driver, 's1');
+    for (const role of roles) {
+      const guest = Number(await inGuest(driver, role, 'date +%s'));
+      const behind = Date.now() / 1000 - guest;
+      t.true(Math.abs(behind) < 3, `${role} is ${behind} s behind`);
+      t.is(driver.context.compute(role).clockBehind, false);
+    }
+  },
+);
