@@ -16,6 +16,7 @@ import { failedPrecondition, invalidArgument } from '../../../sdk/errors.ts';
 import { isWithin, nextOpening } from '../../../sdk/windows.ts';
 import { holdDeadlineMsDefault, prepareTimeoutMsDefault } from '../vnfd/snapshot-descriptor.ts';
 import { diskCapabilities, memoryCapabilities } from './capabilities.ts';
+import { memoryRestriction, outside } from './restrictions.ts';
 import { contradiction, selectComponents, selectDisks } from './selection.ts';
 import { type Component, inOrder, isAlive, type Situation } from './situation.ts';
 
@@ -87,6 +88,7 @@ export function planSnapshot(situation: Situation, wishes: SnapshotWishes): Snap
   const vnfcs = inOrder(selected, order).map((component) =>
     planVnfc(vnfd, component, consistency, wishes.type, excluded),
   );
+  excluded.push(...outside(vnfd));
   if (vnfcs.every((vnfc) => !vnfc.memory && vnfc.disks.length === 0)) {
     const text = 'nothing is left to capture: neither memory nor a disk of any selected component';
     throw invalidArgument('SNAPSHOT_EMPTY', text, { vnfd: vnfd.vnfdId });
@@ -137,6 +139,7 @@ function descriptorOf(vnfd: Vnfd, vduId: string): VnfcSnapshotDescriptor | undef
 function fixedType(vnfd: Vnfd, vduId: string): SnapshotType {
   const vnfc = descriptorOf(vnfd, vduId);
   if (vnfc?.powerOff === PowerOff.BEFORE) return SnapshotType.COLD;
+  if (memoryRestriction(vnfd, vduId) !== undefined) return SnapshotType.COLD;
   return vnfc?.type ?? SnapshotType.UNSPECIFIED;
 }
 
@@ -164,6 +167,8 @@ function planVnfc(
   const fixed = fixedType(vnfd, vduId);
   const cold = (fixed || wished) === SnapshotType.COLD;
   if (!cold && running) driver.require(memoryCapabilities, vnfcInstanceId, 'a warm snapshot');
+  const forbidden = memoryRestriction(vnfd, vduId);
+  if (running && forbidden !== undefined) excluded.push(`${vnfcInstanceId}/memory: ${forbidden}`);
   if (!cold && !running) excluded.push(`${vnfcInstanceId}/memory: the component is not running`);
   const disks = selectDisks(vnfd, component, excluded);
   if (disks.length > 0) driver.require(diskCapabilities, vnfcInstanceId, 'capturing disks');

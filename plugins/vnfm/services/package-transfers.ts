@@ -7,6 +7,8 @@ import {
 } from '../../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
 import type { Handlers } from '../../../sdk/server.ts';
 import { checkSource, checkTarget } from '../locations.ts';
+import { readSnapshotRecord } from '../package-files.ts';
+import { checkExport } from '../plan/restrictions.ts';
 import { type DeletePackageInput, deletePackageName } from '../procedures/delete-package.ts';
 import { type ExportPackageInput, exportPackageName } from '../procedures/export-package.ts';
 import { type ImportPackageInput, importPackageName } from '../procedures/import-package.ts';
@@ -27,6 +29,12 @@ export function packageTransferHandlers(
       if (before !== undefined) return { lifecycleOperationOccurrenceId: before };
       const { vnfSnapshotPkgId, diskFormat, prove } = request;
       const { vnfInstanceId, vnfdId } = await availablePackage(vnfm, vnfSnapshotPkgId);
+      const { repository } = vnfm.peers;
+      const snapshot = await readSnapshotRecord(repository, vnfSnapshotPkgId, context.signal);
+      checkExport(
+        snapshot.vnfd,
+        snapshot.vnfcSnapshots.map((part) => part.vduId),
+      );
       const location = isWebAddress(request.location)
         ? checkAddress(request.location, vnfm.config.packageAddresses)
         : await checkTarget(request.location, vnfm.config.packageFolders);

@@ -57,6 +57,7 @@ export function snapshotDescriptorViolations(vnfd: Vnfd): FieldViolation[] {
       recoveryTimeoutMsMax,
     ),
     ...automationViolations(descriptor),
+    ...restrictionViolations(vnfd, descriptor),
     ...descriptor.windows.flatMap(windowViolations),
     ...descriptor.vnfc.flatMap(powerViolations),
     ...duplicates(
@@ -112,6 +113,26 @@ function automationViolations(descriptor: VnfSnapshotDescriptor): FieldViolation
     found.push({ field: `${path}.${name}`, description: 'contradicts revert FORBIDDEN' });
   }
   return found;
+}
+
+/** Restrictions that restrict nothing, name no VDU of the VNF, or contradict a type. */
+function restrictionViolations(vnfd: Vnfd, descriptor: VnfSnapshotDescriptor): FieldViolation[] {
+  const vdus = new Set(vnfd.vdu.map((vdu) => vdu.vduId));
+  return descriptor.restrictions.flatMap((restriction, index) => {
+    const path = `snapshotDescriptor.restrictions[${index}]`;
+    const { vduIds, noMemory, noExport } = restriction;
+    const found = unresolved(vduIds, vdus, 'VDU', (i) => `${path}.vduIds[${i}]`);
+    if (!noMemory && !noExport) {
+      found.push({ field: path, description: 'restricts neither memory nor export' });
+    }
+    descriptor.vnfc.forEach((vnfc, i) => {
+      const isConcerned = vduIds.length === 0 || vduIds.includes(vnfc.vduId);
+      if (!noMemory || !isConcerned || vnfc.type !== SnapshotType.WARM) return;
+      const description = `WARM contradicts restrictions[${index}].noMemory`;
+      found.push({ field: `snapshotDescriptor.vnfc[${i}].type`, description });
+    });
+    return found;
+  });
 }
 
 /** A window that nobody could tell the hour of. Its form is checked by the rules of its fields. */

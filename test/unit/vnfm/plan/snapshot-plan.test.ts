@@ -281,3 +281,28 @@ test('planSnapshot: internal memory without a disk contradicts itself [Vnfsd.006
     ...{ code: Code.INVALID_ARGUMENT, reason: 'DESCRIPTOR_CONTRADICTION' },
   });
 });
+
+test('planSnapshot: memory that must not be captured is left out with its reason, or refused [Vnfsd.005]', async (t) => {
+  const restrictions = [{ reason: 'subscriber keys', vduIds: ['gateway'], noMemory: true }];
+  const vnfd = vnfdOf(undefined, { restrictions });
+  const plan = planSnapshot(situation(vnfd), nothing);
+  t.deepEqual(
+    plan.vnfcs.map(({ vduId, memory, running }) => [vduId, memory, running]),
+    [
+      ['gateway', false, true],
+      ['database', true, true],
+    ],
+  );
+  t.deepEqual(plan.excluded, ['gateway-0/memory: subscriber keys']);
+  const all = vnfdOf(undefined, { restrictions: [{ reason: 'law', noMemory: true }] });
+  const warm = { ...nothing, type: SnapshotType.WARM };
+  await throwsRpc(t, async () => planSnapshot(situation(all), warm), {
+    ...{ code: Code.INVALID_ARGUMENT, reason: 'DESCRIPTOR_CONTRADICTION' },
+  });
+});
+
+test('planSnapshot: what the VNF keeps outside is named among what is left out', (t) => {
+  const externalData = [{ name: 'billing', description: 'restore it to the same hour' }];
+  const { excluded } = planSnapshot(situation(vnfdOf(undefined, { externalData })), nothing);
+  t.deepEqual(excluded, ['billing: kept outside the VNF: restore it to the same hour']);
+});
