@@ -2,6 +2,7 @@ import test, { type ExecutionContext } from 'ava';
 import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { PackageKind } from '../../../gen/nfv/repository/v1/repository_pb.js';
 import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import { VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { HealAction } from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
 import { NotificationType } from '../../../gen/nfv/vnf_snapshot_notification/v1/vnf_snapshot_notification_pb.js';
 import { PowerOff } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
@@ -130,6 +131,79 @@ const heal: Job = {
   },
 };
 
+/** The guests of the VNFs that are not the prepared one. */
+function others(rig: CrashRig, { vnf }: Ready) {
+  return [...rig.world.guests.values()].filter(({ computeId }) => !computeId.startsWith(vnf));
+}
+
+/** Not killed right after the grant: the answer with the operation's id may not be out by then. */
+const instantiate: Job = {
+  procedure: 'instantiate-vnf',
+  steps: ['network internal', 'volume gateway-0/data', ...both('compute'), 'start database-0'],
+  prepared: ['network internal', 'volume gateway-0/data', ...both('compute'), 'start database-0'],
+  start: async (vnfm) => {
+    const { vnfInstance } = await vnfm.lcm.createVnfIdentifier({ vnfd: demoVnfd() });
+    return vnfm.lcm.instantiateVnf({ vnfInstanceId: vnfInstance!.id });
+  },
+  check: async (t, rig, _vnfm, ready, done) => {
+    t.is(others(rig, ready).length, done ? 2 : 0, 'a whole VNF or none');
+    t.is(rig.world.volumes.size, done ? 4 : 2);
+    t.is(rig.world.networks.size, done ? 2 : 1);
+  },
+};
+
+const terminate: Job = {
+  procedure: 'terminate-vnf',
+  steps: ['stop gateway-0', 'end gateway-0', 'stop database-0', 'end database-0'],
+  start: async (vnfm) => vnfm.lcm.terminateVnf({ vnfInstanceId: await instantiated(vnfm) }),
+  check: async (t, rig, _vnfm, ready, done) => {
+    t.true(done, 'what is being ended is ended');
+    t.is(others(rig, ready).length, 0);
+    t.is(rig.world.volumes.size, 2);
+    t.is(rig.world.networks.size, 1);
+  },
+};
+
+const operate: Job = {
+  procedure: 'operate-vnf',
+  steps: [...both('stop')],
+  start: async (vnfm) => {
+    const vnfInstanceId = await instantiated(vnfm);
+    return vnfm.lcm.operateVnf({ vnfInstanceId, changeStateTo: VnfState.STOPPED });
+  },
+  check: async (t, rig, _vnfm, ready, done) => {
+    t.true(done);
+    for (const guest of others(rig, ready)) {
+      t.is(guest.state, ComputeState.STOPPED);
+      // The common check wants all to run.
+      guest.state = ComputeState.RUNNING;
+    }
+  },
+};
+
+const deleteSnapshot: Job = {
+  procedure: 'delete-vnf-snapshot',
+  steps: [...both('delete')],
+  start: (vnfm, { snapshot }) => vnfm.lcm.deleteVnfSnapshotInfo({ vnfSnapshotInfoId: snapshot }),
+  check: async (t, rig, vnfm, _ready, done) => {
+    t.true(done);
+    t.is(rig.world.snapshots.size, 0);
+    t.is((await vnfm.lcm.queryVnfSnapshotInfo({})).vnfSnapshotInfos.length, 0);
+  },
+};
+
+const deletePackage: Job = {
+  procedure: 'delete-vnf-snapshot-package',
+  steps: ['delete'],
+  start: (vnfm, { pkg }) => vnfm.packages.deleteVnfSnapshotPackage({ vnfSnapshotPkgId: pkg }),
+  check: async (t, rig, vnfm, _ready, done) => {
+    t.true(done);
+    t.is(rig.repository.packages.size, 0);
+    const { vnfSnapshotPkgInfos } = await vnfm.packages.queryVnfSnapshotPackageInfo({});
+    t.is(vnfSnapshotPkgInfos.length, 0);
+  },
+};
+
 /** A VNF at numbers 11 and 12 with a snapshot and a package of it at 1 and 2. */
 async function prepare(t: ExecutionContext, rig: CrashRig, vnfm: RunningVnfm, vnfd?: Job['vnfd']) {
   const vnf = await instantiated(vnfm, vnfd);
@@ -198,6 +272,11 @@ function isStart(type: NotificationType): boolean {
   return type === SNAPSHOT_CREATION_START || type === SNAPSHOT_REVERSION_START;
 }
 
-for (const job of [create, createPowered, createReplacing, revert, createPackage, extract, heal]) {
+const jobs = [
+  ...[create, createPowered, createReplacing, revert, createPackage, extract, heal],
+  ...[instantiate, terminate, operate, deleteSnapshot, deletePackage],
+];
+
+for (const job of jobs) {
   for (const step of job.steps) test.serial(kill, job, step);
 }
