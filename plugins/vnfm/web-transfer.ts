@@ -7,6 +7,9 @@ import { invalidArgument, RpcError, unavailable } from '../../sdk/errors.ts';
 
 type Report = (doneBytes: number, totalBytes: number | undefined, activity: string) => void;
 
+/** A connection that breaks is tried again for some minutes; what has come is kept. */
+export const transferRetries = { attemptsMax: 10, delayMs: 500, delayMsMax: 60_000 };
+
 /** How long a server may be silent. */
 const silenceMsMax = 60_000;
 

@@ -3,7 +3,13 @@ import type { VnfInstance } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js
 import type { Vnfm } from '../vnfm.ts';
 
 /** How the VIM says a component is. */
-export type ComponentState = { vnfcInstanceId: string; state: ComputeState; reason: string };
+export type ComponentState = {
+  vnfcInstanceId: string;
+  state: ComputeState;
+  /** It runs, or stands under the hold of an operation that lets it run on. */
+  isUp: boolean;
+  reason: string;
+};
 
 /** Asks the VIM for the components of a VNF; one that it does not know is FAILED. */
 export async function componentStates(
@@ -25,6 +31,8 @@ export async function componentStates(
   return vnfcs.map(({ vnfcInstanceId, computeId }) => {
     const found = queryResult.find((compute) => compute.computeId === computeId);
     const reason = found ? found.stateReason : 'the VIM does not know it any more';
-    return { vnfcInstanceId, state: found?.state ?? ComputeState.FAILED, reason };
+    const state = found?.state ?? ComputeState.FAILED;
+    const isUp = state === ComputeState.RUNNING || found?.hold !== undefined;
+    return { vnfcInstanceId, state, isUp, reason };
   });
 }

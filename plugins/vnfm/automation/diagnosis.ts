@@ -43,7 +43,7 @@ export async function diagnose(
   const { vnfInstanceId, action } = complaint;
   const { value: vnf } = await requireRecord(vnfm.store, vnfInstances, vnfInstanceId, unknownVnf);
   const states = await componentStates(vnfm, vnf, signal);
-  const down = states.filter(({ state }) => state !== ComputeState.RUNNING);
+  const down = states.filter(({ isUp }) => !isUp);
   const health = vnfm.indicators.health(vnfInstanceId);
   const unwell = health !== undefined && health.value !== 'ok';
   const faults = [

@@ -22,7 +22,7 @@ export async function awaitHealth(
   for (;;) {
     const { value: vnf } = await requireRecord(store, vnfInstances, vnfInstanceId, unknownVnf);
     const states = await componentStates(vnfm, vnf, signal);
-    const down = states.find(({ state }) => state !== ComputeState.RUNNING);
+    const down = states.find(({ isUp }) => !isUp);
     const health = indicators.health(vnfInstanceId);
     const isFresh = health !== undefined && health.atMs > sinceMs;
     if (down === undefined && !tells) {

@@ -5,7 +5,7 @@ import { OperationType } from '../../../gen/nfv/operation/v1/operation_occurrenc
 import type { OperationDefinition, Step } from '../../../sdk/operations/engine.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
-import { forgetTransfer, isWebAddress, takeBack, upload } from '../web-transfer.ts';
+import { forgetTransfer, isWebAddress, takeBack, transferRetries, upload } from '../web-transfer.ts';
 import { callOf, defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
 import { relay } from './progress.ts';
@@ -83,7 +83,7 @@ function send(vnfm: Vnfm): Step<Input> {
     clauseStep: '4',
     caller: 'vnfm',
     callee: 'repository',
-    retryable: true,
+    retryable: transferRetries,
     deadlineMs: exportDeadlineMs,
     run: (context) =>
       upload(

@@ -8,7 +8,7 @@ import { packageInfoOf } from '../package-info.ts';
 import { vnfPackages } from '../records.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
-import { download, forgetTransfer, isWebAddress } from '../web-transfer.ts';
+import { download, forgetTransfer, isWebAddress, transferRetries } from '../web-transfer.ts';
 import { callOf, defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
 import { relay } from './progress.ts';
@@ -49,7 +49,7 @@ function fetchArchive(vnfm: Vnfm): Step<Input> {
     clauseStep: '4',
     caller: 'vnfm',
     callee: 'repository',
-    retryable: true,
+    retryable: transferRetries,
     deadlineMs: importDeadlineMs,
     run: async (context) => {
       const path = waitingPath(vnfm, context.operationId);
