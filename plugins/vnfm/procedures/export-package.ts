@@ -5,7 +5,13 @@ import { OperationType } from '../../../gen/nfv/operation/v1/operation_occurrenc
 import type { OperationDefinition, Step } from '../../../sdk/operations/engine.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
-import { forgetTransfer, isWebAddress, takeBack, transferRetries, upload } from '../web-transfer.ts';
+import {
+  forgetTransfer,
+  isWebAddress,
+  takeBack,
+  transferRetries,
+  upload,
+} from '../web-transfer.ts';
 import { callOf, defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
 import { relay } from './progress.ts';
