@@ -6,6 +6,7 @@ import {
   type RecordStore,
   type Transaction,
 } from '../../sdk/records/record-store.ts';
+import { Repeated } from './automation/repeated.ts';
 import type { Peers } from './peers.ts';
 
 /**
@@ -48,48 +49,37 @@ export class LateThaws {
   readonly #peers: Peers;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #stopping = new AbortController();
-  #running: Promise<void> = Promise.resolve();
+  readonly #repeated: Repeated;
 
   constructor(parts: { store: RecordStore; peers: Peers; clock: Clock; logger: Logger }) {
     this.#store = parts.store;
     this.#peers = parts.peers;
     this.#clock = parts.clock;
     this.#logger = parts.logger;
+    this.#repeated = new Repeated(parts.clock, pollMs, (signal) => this.#thawDue(signal));
   }
 
   start(): void {
-    this.#running = this.#run();
+    this.#repeated.start();
   }
 
   async stop(): Promise<void> {
-    this.#stopping.abort();
-    await this.#running;
+    await this.#repeated.stop();
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping;
-    while (!signal.aborted) {
-      await this.#thawDue();
-      // Rejects when it stops, which ends the loop.
-      await this.#clock.sleep(pollMs, signal).catch(() => {});
-    }
-  }
-
-  async #thawDue(): Promise<void> {
+  async #thawDue(signal: AbortSignal): Promise<void> {
     const nowMs = this.#clock.now().getTime();
     try {
       const { records } = await this.#store.collection(lateThaws).list();
       for (const { id, value } of records) {
-        if (value.dueMs <= nowMs) await this.#thaw(id, value);
+        if (value.dueMs <= nowMs) await this.#thaw(id, value, signal);
       }
     } catch (error) {
       this.#logger.error('late thaws cannot be read', { error });
     }
   }
 
-  async #thaw(vnfInstanceId: string, thaw: LateThaw): Promise<void> {
-    const { signal } = this.#stopping;
+  async #thaw(vnfInstanceId: string, thaw: LateThaw, signal: AbortSignal): Promise<void> {
     try {
       const { compute } = this.#peers.vim(thaw.vim);
       const { computeIds, operationId } = thaw;

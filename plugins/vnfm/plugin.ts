@@ -7,10 +7,10 @@ import { definePlugin } from '../../sdk/plugin.ts';
 import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
 import { RequestIds } from '../../sdk/request-ids.ts';
 import { implement, type ServiceImplementation } from '../../sdk/server.ts';
-import { FaultWatch } from './automation/fault-watch.ts';
+import { faultWatch } from './automation/fault-watch.ts';
 import { Indicators } from './automation/indicators.ts';
 import { OwnOperations } from './automation/own-operations.ts';
-import { PowerOffSnapshots } from './automation/power-off-snapshots.ts';
+import { powerOffSnapshots } from './automation/power-off-snapshots.ts';
 import { parseConfig } from './config.ts';
 import { LateThaws } from './late-thaw.ts';
 import { NotificationHub } from './notification/hub.ts';
@@ -63,15 +63,13 @@ export const vnfmPlugin = definePlugin({
     // What a crash left open goes on at once: nobody shall stay held longer than needed.
     await engine.start();
     lateThaws.start();
-    const faultWatch = new FaultWatch(vnfm);
-    const powerOffs = new PowerOffSnapshots(vnfm);
-    faultWatch.start();
-    powerOffs.start();
+    const automation = [faultWatch(vnfm), powerOffSnapshots(vnfm)];
+    for (const each of automation) each.start();
     return {
       services: services(all),
       stop: async () => {
         vnfm.hub.stop();
-        await Promise.all([faultWatch.stop(), powerOffs.stop()]);
+        await Promise.all(automation.map((each) => each.stop()));
         await lateThaws.stop();
         await engine.stop();
         await store.close();

@@ -12,6 +12,7 @@ import { readAll } from '../services/listing.ts';
 import type { Vnfm } from '../vnfm.ts';
 import { type ComponentState, componentStates } from './component-states.ts';
 import { consistencyOfUnwell } from './diagnosis.ts';
+import { Repeated } from './repeated.ts';
 
 /** A fault that a snapshot was asked for, by VNF instance; gone when no component is at fault. */
 type Episode = { failed: string[]; requestId: string; started: boolean };
@@ -25,44 +26,31 @@ const lookEveryMs = 2_000;
  * it (`automation.onFault`), once the VIM says that a component has failed and the VNF says that it
  * is not well. One for each fault, also when this process is killed in between.
  */
-export class FaultWatch {
+export function faultWatch(vnfm: Vnfm): Repeated {
+  const watch = new FaultWatch(vnfm);
+  return new Repeated(vnfm.clock, lookEveryMs, (signal) => watch.look(signal));
+}
+
+class FaultWatch {
   readonly #vnfm: Vnfm;
-  readonly #stopping = new AbortController();
   /** What was logged last for a VNF, so that it is not logged every two seconds. */
   readonly #told = new Map<string, string>();
-  #running: Promise<void> = Promise.resolve();
 
   constructor(vnfm: Vnfm) {
     this.#vnfm = vnfm;
   }
 
-  start(): void {
-    this.#running = this.#run();
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping.abort();
-    await this.#running;
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping;
-    const { store, clock, logger } = this.#vnfm;
-    while (!signal.aborted) {
-      // Rejects when it stops, which ends the loop.
-      await clock.sleep(lookEveryMs, signal).catch(() => {});
-      if (signal.aborted) return;
-      try {
-        for (const vnf of await readAll(store, vnfInstances))
-          if (isWatched(vnf)) await this.#look(vnf);
-      } catch (error) {
-        if (!signal.aborted) logger.error('faults cannot be watched', { error });
-      }
+  async look(signal: AbortSignal): Promise<void> {
+    const { store, logger } = this.#vnfm;
+    try {
+      const vnfs = (await readAll(store, vnfInstances)).filter(isWatched);
+      for (const vnf of vnfs) await this.#lookAt(vnf, signal);
+    } catch (error) {
+      if (!signal.aborted) logger.error('faults cannot be watched', { error });
     }
   }
 
-  async #look(vnf: VnfInstance): Promise<void> {
-    const { signal } = this.#stopping;
+  async #lookAt(vnf: VnfInstance, signal: AbortSignal): Promise<void> {
     const { store } = this.#vnfm;
     try {
       const states = await componentStates(this.#vnfm, vnf, signal);
@@ -75,7 +63,7 @@ export class FaultWatch {
       }
       const health = this.#vnfm.indicators.health(vnf.id);
       if (health === undefined || health.value === 'ok') return;
-      await this.#takeOnce(vnf, failed);
+      await this.#takeOnce(vnf, failed, signal);
     } catch (error) {
       if (signal.aborted || this.#told.get(vnf.id) === `${error}`) return;
       this.#told.set(vnf.id, `${error}`);
@@ -83,7 +71,11 @@ export class FaultWatch {
     }
   }
 
-  async #takeOnce(vnf: VnfInstance, states: readonly ComponentState[]): Promise<void> {
+  async #takeOnce(
+    vnf: VnfInstance,
+    states: readonly ComponentState[],
+    signal: AbortSignal,
+  ): Promise<void> {
     const { store, random, own, logger } = this.#vnfm;
     const failed = states.map(({ vnfcInstanceId }) => vnfcInstanceId);
     const known = (await store.collection(episodes).get(vnf.id))?.value;
@@ -97,7 +89,7 @@ export class FaultWatch {
     const why = states
       .map(({ vnfcInstanceId, reason }) => `${vnfcInstanceId}: ${reason}`)
       .join('; ');
-    const id = await own.start(episode.requestId, this.#stopping.signal, (lcm, requestId, call) =>
+    const id = await own.start(episode.requestId, signal, (lcm, requestId, call) =>
       lcm.createVnfSnapshot(
         create(CreateVnfSnapshotRequestSchema, {
           vnfInstanceId: vnf.id,

@@ -6,6 +6,7 @@ import { jsonCollection, type Transaction } from '../../../sdk/records/record-st
 import { vnfInstances } from '../records.ts';
 import type { Vnfm } from '../vnfm.ts';
 import { consistencyOfUnwell } from './diagnosis.ts';
+import { Repeated } from './repeated.ts';
 
 /** A snapshot that is due since its components were powered off; by the operation that did it. */
 type Due = { vnfInstanceId: string; vnfcInstanceIds: string[] };
@@ -24,61 +25,42 @@ export async function rememberPowerOff(
 }
 
 /** Takes the snapshots that a descriptor wants of components that were powered off (Vnfsd.013). */
-export class PowerOffSnapshots {
-  readonly #vnfm: Vnfm;
-  readonly #stopping = new AbortController();
-  #running: Promise<void> = Promise.resolve();
-
-  constructor(vnfm: Vnfm) {
-    this.#vnfm = vnfm;
-  }
-
-  start(): void {
-    this.#running = this.#run();
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping.abort();
-    await this.#running;
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping;
-    const { store, clock, logger } = this.#vnfm;
-    while (!signal.aborted) {
-      try {
-        const { records } = await store.collection(due).list();
-        for (const { id, value } of records) await this.#take(id, value);
-      } catch (error) {
-        if (!signal.aborted) logger.error('snapshots at power off cannot be read', { error });
-      }
-      // Rejects when it stops, which ends the loop.
-      await clock.sleep(lookEveryMs, signal).catch(() => {});
-    }
-  }
-
-  async #take(operationId: string, { vnfInstanceId, vnfcInstanceIds }: Due): Promise<void> {
-    const { store, own, logger } = this.#vnfm;
-    const { signal } = this.#stopping;
+export function powerOffSnapshots(vnfm: Vnfm): Repeated {
+  const { store, clock, logger } = vnfm;
+  return new Repeated(clock, lookEveryMs, async (signal) => {
     try {
-      const vnf = await store.collection(vnfInstances).get(vnfInstanceId);
-      const consistency = consistencyOfUnwell(vnf?.value.vnfd);
-      // The same request after a crash finds the operation that it had started.
-      const id = await own.start(`power-off/${operationId}`, signal, (lcm, requestId, call) =>
-        lcm.createVnfSnapshot(
-          create(CreateVnfSnapshotRequestSchema, {
-            ...{ vnfInstanceId, vnfcInstanceIds, consistency, requestId },
-            ...{ name: 'power off', purpose: SnapshotPurpose.BACKUP },
-          }),
-          call,
-        ),
-      );
-      logger.info('what was powered off is being captured', { vnf: vnfInstanceId, operation: id });
+      const { records } = await store.collection(due).list();
+      for (const { id, value } of records) await take(vnfm, id, value, signal);
     } catch (error) {
-      // Another operation was faster: after it, unless it started the component again.
-      if (signal.aborted || isRpcError(error, 'OPERATION_IN_PROGRESS')) return;
-      logger.warn('no snapshot of what was powered off', { vnf: vnfInstanceId, error });
+      if (!signal.aborted) logger.error('snapshots at power off cannot be read', { error });
     }
-    await store.collection(due).delete(operationId);
+  });
+}
+
+async function take(
+  { store, own, logger }: Vnfm,
+  operationId: string,
+  { vnfInstanceId, vnfcInstanceIds }: Due,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    const vnf = await store.collection(vnfInstances).get(vnfInstanceId);
+    const consistency = consistencyOfUnwell(vnf?.value.vnfd);
+    // The same request after a crash finds the operation that it had started.
+    const id = await own.start(`power-off/${operationId}`, signal, (lcm, requestId, call) =>
+      lcm.createVnfSnapshot(
+        create(CreateVnfSnapshotRequestSchema, {
+          ...{ vnfInstanceId, vnfcInstanceIds, consistency, requestId },
+          ...{ name: 'power off', purpose: SnapshotPurpose.BACKUP },
+        }),
+        call,
+      ),
+    );
+    logger.info('what was powered off is being captured', { vnf: vnfInstanceId, operation: id });
+  } catch (error) {
+    // Another operation was faster: after it, unless it started the component again.
+    if (signal.aborted || isRpcError(error, 'OPERATION_IN_PROGRESS')) return;
+    logger.warn('no snapshot of what was powered off', { vnf: vnfInstanceId, error });
   }
+  await store.collection(due).delete(operationId);
 }
