@@ -5,11 +5,10 @@ import {
   OperationType,
 } from '../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { OperationOccurrenceService } from '../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
-import {
-  type SnapshotPurpose,
-  type VnfInstance,
-  type VnfSnapshot,
-  VnfState,
+import type {
+  SnapshotPurpose,
+  VnfInstance,
+  VnfSnapshot,
 } from '../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { ConsistencyPolicy } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { deadlineExceeded } from '../../sdk/errors.ts';
@@ -100,11 +99,6 @@ export async function startFromPackage(
 export async function terminate(lab: Lab, vnf: VnfInstance): Promise<void> {
   const { lifecycleOperationOccurrenceId } = await lab.lcm.terminateVnf({ vnfInstanceId: vnf.id });
   await lab.follow(lifecycleOperationOccurrenceId);
-}
-
-/** Whether the VNF is recorded as running. */
-export async function isStarted(lab: Lab, { id }: VnfInstance): Promise<boolean> {
-  return (await lab.vnf(id)).instantiatedVnfInfo?.vnfState === VnfState.STARTED;
 }
 
 /** What a consumer of lifecycle management is told of all operations, from now on. */

@@ -58,7 +58,7 @@ async function take(
     );
     logger.info('what was powered off is being captured', { vnf: vnfInstanceId, operation: id });
   } catch (error) {
-    // Another operation was faster: after it, unless it started the component again.
+    // Another operation was faster: it is taken after that one, of what is there then.
     if (signal.aborted || isRpcError(error, 'OPERATION_IN_PROGRESS')) return;
     logger.warn('no snapshot of what was powered off', { vnf: vnfInstanceId, error });
   }
