@@ -85,16 +85,20 @@ function createAndExtract(group: Command): void {
   asOperation(group.command('extract <package>'))
     .description('make a VNF snapshot of a package, ready to revert to')
     .option('--vnf <vnf>', 'the VNF instance whose drivers shall hold it')
+    .option('--force', 'extract memory of another kind of machine too')
     .action(
-      clientAction<WaitOptions & { vnf?: string }>(async (session, options, id) => {
-        const started = await packages(session).extractVnfSnapshotPackage({
-          vnfSnapshotPkgId: await packageId(session, id!),
-          vnfInstanceId: options.vnf ? (await findVnf(session, options.vnf)).id : '',
-        });
-        const { lifecycleOperationOccurrenceId: operation, vnfSnapshotInfoId } = started;
-        if (!options.json) process.stdout.write(`snapshot ${vnfSnapshotInfoId}\n`);
-        return report(session, operation, options, { snapshot: vnfSnapshotInfoId });
-      }),
+      clientAction<WaitOptions & { vnf?: string; force?: boolean }>(
+        async (session, options, id) => {
+          const started = await packages(session).extractVnfSnapshotPackage({
+            vnfSnapshotPkgId: await packageId(session, id!),
+            vnfInstanceId: options.vnf ? (await findVnf(session, options.vnf)).id : '',
+            force: options.force === true,
+          });
+          const { lifecycleOperationOccurrenceId: operation, vnfSnapshotInfoId } = started;
+          if (!options.json) process.stdout.write(`snapshot ${vnfSnapshotInfoId}\n`);
+          return report(session, operation, options, { snapshot: vnfSnapshotInfoId });
+        },
+      ),
     );
 
   asOperation(group.command('delete <package>'))

@@ -101,6 +101,7 @@ function lifeCycle(world: FakeWorld): ComputeHandlers {
         {
           driver: fakeDriver,
           virtualisationEnvironment: fakeDriver,
+          compatibility: { hypervisor: fakeDriver, cpuModel: world.cpuModel },
           capabilities: allCapabilities.map((name) => ({
             name,
             available: !world.missing.has(name),
@@ -157,7 +158,7 @@ function snapshots(world: FakeWorld): ComputeHandlers {
         if (leaseId !== '' && guest.hold?.leaseId !== leaseId) {
           throw aborted('LEASE_EXPIRED', `hold "${leaseId}" is over`);
         }
-        const info = describeSnapshot(guest, snapshotId, storageIds, memory);
+        const info = describeSnapshot(guest, snapshotId, storageIds, memory, world.cpuModel);
         const disks = Object.fromEntries(
           storageIds.map((id) => [nameOf(guest, id), world.volumes.get(id) ?? '']),
         );
@@ -200,6 +201,7 @@ function describeSnapshot(
   snapshotId: string,
   storageIds: readonly string[],
   memory: boolean,
+  cpuModel: string,
 ): InstanceSnapshot {
   const now = timestampFromMs(Date.now());
   const disks = storageIds.map((volumeId) => ({
@@ -218,7 +220,7 @@ function describeSnapshot(
     stateWhenTaken: guest.state,
     quiesced: guest.quiesced,
     spec: guest.spec,
-    compatibility: { hypervisor: fakeDriver },
+    compatibility: { hypervisor: fakeDriver, cpuModel },
   });
 }
 

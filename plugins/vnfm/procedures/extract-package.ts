@@ -22,6 +22,7 @@ import {
 } from '../../../sdk/operations/engine.ts';
 import { partId } from '../identifiers.ts';
 import { readSnapshotRecord } from '../package-files.ts';
+import { DriverView } from '../plan/capabilities.ts';
 import { changeRecord, requireRecord, unknownSnapshot, vnfSnapshots } from '../records.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
@@ -42,6 +43,8 @@ export type ExtractPackageInput = {
   vnfInstanceId: string;
   /** The kind of driver of each of its VNFCs. */
   environments: { [vnfc: string]: string };
+  /** Memory of another kind of machine too. */
+  force: boolean;
 };
 
 type Input = ExtractPackageInput;
@@ -84,18 +87,19 @@ function download(vnfm: Vnfm): Step<Input> {
     deadlineMs: 60_000,
     retryable: true,
     run: async (context): Promise<Found> => {
-      const { vnfSnapshotPkgId, vnfSnapshotInfoId, environments } = context.input;
+      const { vnfSnapshotPkgId, vnfSnapshotInfoId, environments, force } = context.input;
       const { repository } = vnfm.peers;
       const snapshot = await readSnapshotRecord(repository, vnfSnapshotPkgId, context.signal);
+      const parts = snapshot.vnfcSnapshots.map((part) => ({
+        vnfcInstanceId: part.vnfcInstanceId,
+        environment: environments[part.vnfcInstanceId] ?? kindOf(snapshot, part),
+      }));
+      if (!force) await requireStamps(vnfm, context, snapshot, parts);
       context.withEnd((tx) =>
         changeRecord(tx, vnfSnapshots, vnfSnapshotInfoId, (info) => {
           info.vnfSnapshot = snapshot;
         }),
       );
-      const parts = snapshot.vnfcSnapshots.map((part) => ({
-        vnfcInstanceId: part.vnfcInstanceId,
-        environment: environments[part.vnfcInstanceId] ?? kindOf(snapshot, part),
-      }));
       return { parts };
     },
     extend: (output) => [
@@ -108,6 +112,27 @@ function download(vnfm: Vnfm): Step<Input> {
       store(vnfm, (output as Found).parts),
     ],
   };
+}
+
+/**
+ * Memory is not moved to a driver whose machines it does not fit. A driver that is not there is
+ * refused by the VIM.
+ */
+async function requireStamps(
+  vnfm: Vnfm,
+  { input, signal }: StepContext<Input>,
+  snapshot: VnfSnapshot,
+  parts: Found['parts'],
+): Promise<void> {
+  const { compute } = vnfm.peers.vim(input.vim);
+  const { drivers } = await compute.querySnapshotCapabilities({}, { signal });
+  for (const { vnfcInstanceId, environment } of parts) {
+    const part = snapshot.vnfcSnapshots.find((item) => item.vnfcInstanceId === vnfcInstanceId);
+    const driver = drivers.find((item) => item.virtualisationEnvironment === environment);
+    const content = part?.instanceSnapshot;
+    if (!driver || !content?.memory) continue;
+    new DriverView(driver).requireStamp(content.compatibility, vnfcInstanceId);
+  }
 }
 
 function grantRequest({ vnfInstanceId, vnfSnapshotPkgId }: Input) {

@@ -144,6 +144,7 @@ async function extract(
       vim,
       vnfInstanceId,
       environments,
+      force: request.force,
     },
     vnfInstanceId: vnfInstanceId || info.vnfInstanceId,
     vnfSnapshotInfoId,

@@ -277,6 +277,32 @@ test('VNFM: an extraction of which a part fails leaves no snapshot', async (t) =
   t.is((await rig.lcm.queryVnfSnapshotInfo({})).vnfSnapshotInfos.length, 1);
 });
 
+test('VNFM: memory of another kind of machine is not extracted, and nothing is moved, unless forced [5.1.3.3/force]', async (t) => {
+  const rig = await startRig(t);
+  const vnfSnapshotInfoId = await snapshotOf(t, rig);
+  const packed = await rig.packages.createVnfSnapshotPackage({ vnfSnapshotInfoId });
+  await completed(rig, packed.lifecycleOperationOccurrenceId);
+  const { vnfSnapshotPkgId } = packed;
+  rig.world.cpuModel = 'another';
+  const moved: string[] = [];
+  for (const vnfc of ['gateway-0', 'database-0']) {
+    rig.world.before('extract', vnfc, () => {
+      moved.push(vnfc);
+    });
+  }
+  const refused = await rig.packages.extractVnfSnapshotPackage({ vnfSnapshotPkgId });
+  const end = await finished(rig, refused.lifecycleOperationOccurrenceId);
+  t.is(end.operationState, OperationState.ROLLED_BACK);
+  t.is(end.error!.reason, 'INCOMPATIBLE');
+  t.regex(end.error!.detail, /cpuModel "one".*has "another"/);
+  t.deepEqual(moved, []);
+  t.is((await rig.lcm.queryVnfSnapshotInfo({})).vnfSnapshotInfos.length, 1);
+
+  const forced = await rig.packages.extractVnfSnapshotPackage({ vnfSnapshotPkgId, force: true });
+  await completed(rig, forced.lifecycleOperationOccurrenceId);
+  t.is(moved.length, 2);
+});
+
 test('VNFM: a failed instantiation frees what was allocated, and can be repeated', async (t) => {
   const rig = await startRig(t);
   const { vnfInstance } = await rig.lcm.createVnfIdentifier({ vnfd: demoVnfd() });

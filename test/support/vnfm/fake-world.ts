@@ -54,6 +54,8 @@ export class FakeWorld {
   readonly #outcomes = new Map<string, unknown>();
   readonly #expired = new Set<string>();
   #leases = 0;
+  /** Of the hosts, as in the stamp of what is captured on them. */
+  cpuModel = 'one';
   missing = new Map<CapabilityName, string>();
 
   /**
