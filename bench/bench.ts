@@ -34,7 +34,7 @@ export type BenchOptions = {
   rounds: number;
   /** Ids; absent: all. */
   cases?: readonly string[];
-  /** Ids of peers; ours always take part. */
+  /** Ids of peers; ours and the limits always take part. */
   peers?: readonly string[];
   smoke: boolean;
   kernels: boolean;
@@ -139,7 +139,7 @@ export function chosen(
     .map((item) => ({
       ...item,
       contenders: item.contenders.filter(
-        ({ id, isOurs }) => isOurs || (peers?.includes(id) ?? true),
+        ({ id, isOurs, isLimit }) => isOurs || isLimit || (peers?.includes(id) ?? true),
       ),
     }));
 }

@@ -14,15 +14,19 @@ const compileCache = resolve(
 );
 
 /**
- * Writes a script that starts `mano` as the launcher does, without its look whether the set-up is
+ * Writes scripts that start `mano` and Node as the launcher does, without its look whether the set-up is
  * current. Returns what scripts of peers find in their environment.
  */
 export async function writeProgram(folder: string): Promise<Record<string, string>> {
-  const path = join(folder, 'mano');
-  const words = [process.execPath, ...nodeFlags, join(projectFolder, 'cli/main.ts')];
-  await writeFile(path, `#!/bin/sh\nexec ${words.map(quote).join(' ')} "$@"\n`, { mode: 0o755 });
+  const node = [process.execPath, ...nodeFlags];
+  const program = async (name: string, words: readonly string[]) => {
+    const path = join(folder, name);
+    await writeFile(path, `#!/bin/sh\nexec ${words.map(quote).join(' ')} "$@"\n`, { mode: 0o755 });
+    return path;
+  };
   return {
-    MANO: path,
+    MANO: await program('mano', [...node, join(projectFolder, 'cli/main.ts')]),
+    NODE: await program('node', node),
     BENCH: join(projectFolder, 'bench'),
     NODE_COMPILE_CACHE: compileCache,
     LC_ALL: 'C',

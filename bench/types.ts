@@ -20,6 +20,8 @@ export type Contender = {
   title: string;
   /** Ours are compared with; the others are peers. */
   isOurs: boolean;
+  /** Makes no package: says how much of the time nobody can save who uses our kernels. Always takes part. */
+  isLimit?: boolean;
   /** Tools (names of tools.ts) and options of `mano pack` without which it is left out. */
   needs: readonly string[];
   /** What every round begins with, made once and copied for each round; not measured. */
@@ -91,6 +93,8 @@ export type GoalResult = {
   demand: string;
   aim?: string;
   figure?: number;
+  /** What the figure would be if ours took no longer than its kernels and reads. */
+  limit?: number;
   /** Absent: not measured in this run. */
   isReached?: boolean;
 };

@@ -9,6 +9,7 @@ import {
   xdelta,
   zstd,
 } from '../peers/files.ts';
+import { compareLimit, hashLimit, oneWorkerLimit, packLimit } from '../peers/limits.ts';
 import * as ours from '../peers/ours.ts';
 import type { Peer } from '../peers/peer.ts';
 import { borgLz4, casync, resticAuto } from '../peers/repositories.ts';
@@ -37,7 +38,7 @@ export function allCases(images: Images): Case[] {
     contenders: packers(peers, image),
   });
   return [
-    one('full', 'Full package of a disk', first, fullPeers),
+    full(one('full', 'Full package of a disk', first, fullPeers)),
     ...(next ? [incremental(images, next)] : []),
     noChange(images),
     {
@@ -80,6 +81,10 @@ export function allCases(images: Images): Case[] {
       : []),
     ...(images.sizes ? [sizes(images.sizes)] : []),
   ];
+}
+
+function full(item: Case): Case {
+  return { ...item, contenders: [...item.contenders, packLimit, oneWorkerLimit] };
 }
 
 const fullPeers: readonly Peer[] = [
@@ -127,7 +132,13 @@ function incremental({ first, changedMap, emptyMap }: Images, next: string): Cas
     stores: stored,
     variables: { IMAGE: first, NEXT: next, MAP: changedMap },
     reads: [first, next],
-    contenders: [...contenders.slice(0, place), warm, ...contenders.slice(place)],
+    contenders: [
+      ...contenders.slice(0, place),
+      warm,
+      ...contenders.slice(place),
+      hashLimit,
+      compareLimit,
+    ],
   };
 }
 

@@ -21,8 +21,9 @@ export function times(ratio: Summary | undefined): string {
   return `${ratio.median.toFixed(2)} (${ratio.min.toFixed(2)}..${ratio.max.toFixed(2)})`;
 }
 
-export function goalState({ isReached, figure, demand, aim }: GoalResult): string {
+export function goalState({ isReached, figure, limit, demand, aim }: GoalResult): string {
   const wanted = aim === undefined ? demand : `${demand}, aim ${aim}`;
   if (figure === undefined) return `not measured (${wanted})`;
-  return `${isReached ? 'reached' : 'NOT reached'}: ${figure.toFixed(2)} (${wanted})`;
+  const bound = limit === undefined ? '' : `; kernels and reads alone: ${limit.toFixed(2)}`;
+  return `${isReached ? 'reached' : 'NOT reached'}: ${figure.toFixed(2)} (${wanted}${bound})`;
 }

@@ -69,13 +69,14 @@ function row(result: ContenderResult, hasStored: boolean): string[] {
 }
 
 export function goalTable(goals: readonly GoalResult[]): string {
-  const rows = goals.map(({ text, demand, aim, figure, isReached }) => [
+  const rows = goals.map(({ text, demand, aim, figure, limit, isReached }) => [
     text,
     aim === undefined ? demand : `${demand} (aim ${aim})`,
     figure === undefined ? '-' : figure.toFixed(2),
+    limit === undefined ? '' : limit.toFixed(2),
     figure === undefined ? 'not measured' : isReached ? 'reached' : '**not reached**',
   ]);
-  return table(['goal', 'wanted', 'figure', ''], rows);
+  return table(['goal', 'wanted', 'figure', 'kernels and reads alone', ''], rows);
 }
 
 type KernelLine = { corpus?: string; group: string; median: number; min: number; max: number };

@@ -17,7 +17,7 @@ import { inOrder, Turns } from './in-order.ts';
 import { blockSize, runBlocksMax, runBlocksUsual, runsInFlightMax } from './limits.ts';
 import type { MapSource, Written } from './manifest.ts';
 import type { PackageWriter, Stored } from './package-writer.ts';
-import { planSteps, type Step, stepsBehind } from './read-plan.ts';
+import { cutSteps, planSteps, type Step, stepsBehind } from './read-plan.ts';
 import { blockCountOf } from './tree-page.ts';
 import type { Tree } from './tree-reader.ts';
 import { TreeWriter } from './tree-writer.ts';
@@ -280,18 +280,4 @@ export function sourceError(error: unknown, path: string, offset: number): unkno
     return unavailable('SOURCE_IO_FAILED', text, { path, offset: String(offset) });
   }
   return error;
-}
-
-// Reading goes by runs; holes and kept blocks need no cutting.
-async function* cutSteps(steps: AsyncIterable<Step>, blocksMax: number): AsyncGenerator<Step> {
-  for await (const step of steps) {
-    if (step.kind !== 'read') {
-      yield step;
-      continue;
-    }
-    for (let done = 0; done < step.count; done += blocksMax) {
-      const count = Math.min(blocksMax, step.count - done);
-      yield { kind: 'read', first: step.first + done, count };
-    }
-  }
 }

@@ -44,6 +44,23 @@ export async function* stepsBehind(steps: AsyncIterable<Step>, done: number): As
   }
 }
 
+/** Reading goes by runs; holes and kept blocks need no cutting. */
+export async function* cutSteps(
+  steps: AsyncIterable<Step>,
+  blocksMax: number,
+): AsyncGenerator<Step> {
+  for await (const step of steps) {
+    if (step.kind !== 'read') {
+      yield step;
+      continue;
+    }
+    for (let done = 0; done < step.count; done += blocksMax) {
+      const count = Math.min(blocksMax, step.count - done);
+      yield { kind: 'read', first: step.first + done, count };
+    }
+  }
+}
+
 type BlockSpan = BlockRange & { isData: boolean };
 
 // Turns extents in bytes into spans of blocks: a block is data as soon as a part of it is. A span of

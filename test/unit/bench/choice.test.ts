@@ -33,19 +33,21 @@ test('allCases: each case begins with ours, its ids are unique, and results are 
     t.true(contenders[0]!.isOurs, id);
     t.is(new Set(contenders.map((item) => item.id)).size, contenders.length, id);
     const compared = contenders.filter(({ compare }) => compare !== undefined);
-    t.is(compared.length, id === 'verify' ? 0 : contenders.length, id);
+    const made = contenders.filter(({ isLimit }) => !isLimit);
+    t.is(compared.length, id === 'verify' ? 0 : made.length, id);
   }
 });
 
-test('chosen: peers are chosen by name, ours stay', (t) => {
+test('chosen: peers are chosen by name, ours and the limits stay', (t) => {
   const [full, ...others] = chosen(allCases(images), { cases: ['full'], peers: ['lz4'] });
   t.is(others.length, 0);
-  const peers = full!.contenders.filter(({ isOurs }) => !isOurs);
+  const peers = full!.contenders.filter(({ isOurs, isLimit }) => !isOurs && !isLimit);
   t.deepEqual(
     peers.map(({ id }) => id),
     ['lz4'],
   );
-  t.true(full!.contenders.length > 1);
+  t.true(full!.contenders.some(({ isLimit }) => isLimit));
+  t.true(full!.contenders.length > 3);
 });
 
 test('chosen: an unknown case or peer is refused and the known ones are named', async (t) => {

@@ -37,6 +37,14 @@ test('goals: a peer that takes twice our time reaches "at least 2", one that tak
   t.false(missed.isReached);
 });
 
+test('goals: beside the figure stands what it would be if ours took as long as its kernels', (t) => {
+  const walls = { mano: [2], lz4: [3], limit: [1.5] };
+  const contenders = Object.entries(walls).map(([id, times]) => contender(id, times));
+  const { figure, limit } = goal('full-lz4', caseOf('full', contenders));
+  t.is(figure, 1.5);
+  t.is(limit, 2);
+});
+
 test('goals: bytes are ours by theirs, and more than allowed is not reached', (t) => {
   const bytes = (ours: number) =>
     goal('full-bytes', caseOf('full', [contender('mano', [1], ours), contender('lz4', [1], 1000)]));
