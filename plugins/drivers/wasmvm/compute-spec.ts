@@ -72,6 +72,21 @@ export function checkAttachment(
   if (owner !== undefined || twice) throw volumeAttached(attachment.volumeId, owner ?? 'this one');
 }
 
+/** The volumes of a compute resource, with those that count among them although they are detached. */
+export function withDetached(
+  core: Core,
+  attached: readonly VolumeAttachment[],
+  detached: readonly VolumeAttachment[],
+): VolumeAttachment[] {
+  const all = [...attached];
+  for (const [index, attachment] of detached.entries()) {
+    if (attached.some(({ volumeId }) => volumeId === attachment.volumeId)) continue;
+    checkAttachment(core, all, attachment, `detached_volumes[${index}]`);
+    all.push(attachment);
+  }
+  return all;
+}
+
 export function volumeAttached(volumeId: string, computeId: string): RpcError {
   const text = `volume ${volumeId} is attached to compute ${computeId}; detach it first`;
   return failedPrecondition('VOLUME_ATTACHED', text, {

@@ -9,10 +9,11 @@ import {
   ComputeState,
   type InstanceSnapshot,
   type VirtualCompute,
+  type VolumeAttachment,
 } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { failedPrecondition, type RpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
-import { deviceStateImage, memoryImage } from './compute-spec.ts';
+import { deviceStateImage, memoryImage, withDetached } from './compute-spec.ts';
 import {
   type Core,
   computeKey,
@@ -22,6 +23,7 @@ import {
   machineConfig,
   mapsKey,
   snapshotKey,
+  volumeKey,
   volumePath,
   writePower,
 } from './core.ts';
@@ -46,16 +48,18 @@ export function revertCompute(
   core: Core,
   request: RevertToInstanceSnapshotRequest,
 ): Promise<VirtualCompute> {
-  const { computeId, snapshotId } = request;
+  const { computeId, snapshotId, detachedVolumes } = request;
   const holdMs = request.holdDeadline
     ? leaseDuration(request.holdDeadline, 'hold_deadline')
     : revertHoldMsDefault;
-  return core.locks.run([computeKey(computeId), snapshotKey(snapshotId)], async () => {
+  const detached = detachedVolumes.map(({ volumeId }) => volumeKey(volumeId));
+  return core.locks.run([computeKey(computeId), snapshotKey(snapshotId), ...detached], async () => {
     const compute = core.inventory.compute(computeId);
     const { snapshot } = core.inventory.snapshot(snapshotId);
-    checkFit(core, compute, snapshot, request.force);
+    const volumes = withDetached(core, compute.spec.volumes, detachedVolumes);
+    checkFit(core, { compute, volumes }, snapshot, request.force);
     const after = stateAfter(core, request.stateAfter, snapshot, holdMs);
-    const restored = plan(core, compute, snapshot);
+    const restored = plan(core, volumes, snapshot);
     try {
       await copyDisks(core, snapshotId, restored);
       await failpoint('wasmvm.revert.after-copy');
@@ -73,24 +77,30 @@ export function revertCompute(
  * A compute resource takes a snapshot when it has the same volumes by name and size, and the same
  * memory.
  */
-function checkFit(core: Core, compute: Compute, snapshot: InstanceSnapshot, force: boolean): void {
+function checkFit(
+  core: Core,
+  { compute, volumes }: { compute: Compute; volumes: readonly VolumeAttachment[] },
+  snapshot: InstanceSnapshot,
+  force: boolean,
+): void {
   if (snapshot.memory && !force && !isCompatible(snapshot.compatibility)) {
     throw incompatible(compute, snapshot, 'its memory was captured on another kind of machine');
   }
-  const names = (volumes: { name: string }[]) =>
-    volumes
-      .map(({ name }) => name)
-      .sort()
-      .join();
-  if (names(snapshot.spec?.volumes ?? []) !== names(compute.spec.volumes)) {
+  const names = (...some: readonly { name: string }[]) =>
+    [...new Set(some.map(({ name }) => name))].sort().join();
+  const disks = snapshot.images.filter(({ role }) => role === ImageRole.DISK);
+  const attached = snapshot.spec?.volumes ?? [];
+  if (names(...attached, ...disks) !== names(...volumes)) {
     throw incompatible(compute, snapshot, 'the names of the volumes differ');
+  }
+  if (snapshot.memory && names(...attached) !== names(...compute.spec.volumes)) {
+    throw incompatible(compute, snapshot, 'its memory was captured with other volumes attached');
   }
   if (snapshot.memory && snapshot.spec?.memoryMib !== compute.spec.memoryMib) {
     throw incompatible(compute, snapshot, 'the size of the memory differs');
   }
-  for (const { name, role, sizeBytes } of snapshot.images) {
-    if (role !== ImageRole.DISK) continue;
-    const attachment = compute.spec.volumes.find((volume) => volume.name === name);
+  for (const { name, sizeBytes } of disks) {
+    const attachment = volumes.find((volume) => volume.name === name);
     const volume = attachment && core.inventory.volume(attachment.volumeId);
     if (!volume || BigInt(volume.sizeBytes) !== sizeBytes) {
       throw incompatible(compute, snapshot, `the volume ${name} has another size`);
@@ -98,8 +108,12 @@ function checkFit(core: Core, compute: Compute, snapshot: InstanceSnapshot, forc
   }
 }
 
-function plan(core: Core, compute: Compute, snapshot: InstanceSnapshot): Restored[] {
-  return compute.spec.volumes
+function plan(
+  core: Core,
+  volumes: readonly VolumeAttachment[],
+  snapshot: InstanceSnapshot,
+): Restored[] {
+  return volumes
     .filter(({ name }) => snapshot.images.some((image) => image.name === name))
     .map(({ name, volumeId }) => ({
       volume: core.inventory.volume(volumeId),

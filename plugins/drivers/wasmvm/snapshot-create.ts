@@ -19,7 +19,7 @@ import {
 import { Code, failedPrecondition, isRpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
 import type { ChangedMap } from './changed-map.ts';
-import { deviceStateImage, memoryImage } from './compute-spec.ts';
+import { deviceStateImage, memoryImage, withDetached } from './compute-spec.ts';
 import {
   type Core,
   computeKey,
@@ -27,6 +27,7 @@ import {
   mapsKey,
   snapshotFolder,
   snapshotKey,
+  volumeKey,
   volumePath,
   writePower,
 } from './core.ts';
@@ -57,8 +58,9 @@ export function createSnapshot(
   core: Core,
   request: CreateInstanceSnapshotRequest,
 ): Promise<InstanceSnapshot> {
-  const { computeId, snapshotId } = request;
-  return core.locks.run([computeKey(computeId), snapshotKey(snapshotId)], async () => {
+  const { computeId, snapshotId, detachedVolumes } = request;
+  const detached = detachedVolumes.map(({ volumeId }) => volumeKey(volumeId));
+  return core.locks.run([computeKey(computeId), snapshotKey(snapshotId), ...detached], async () => {
     const canonical = canonicalRequest(request);
     const known = core.inventory.snapshots.get(snapshotId);
     if (known) {
@@ -68,7 +70,8 @@ export function createSnapshot(
     if (core.inventory.snapshots.size >= snapshotsMax) throw tooMany('snapshots', snapshotsMax);
     checkTechniques(request);
     const compute = await computeMessage(core, computeId);
-    const disks = selectDisks(core, compute, request);
+    const volumes = withDetached(core, compute.spec?.volumes ?? [], detachedVolumes);
+    const disks = selectDisks(core, volumes, request);
     checkState(compute, request);
     return takeSnapshot(core, request, compute, disks, canonical);
   });
@@ -128,29 +131,35 @@ async function captureCompute(
   compute: VirtualCompute,
   disks: Disk[],
 ): Promise<Capture> {
-  const copies = disks.map(({ attachment, volume }) => ({
+  if (!isInMemory(compute)) return captureStill(core, request, compute, disks);
+  const { computeId, memory, leaseId, stopAfter } = request;
+  const isAttached = ({ volume }: Disk) => core.inventory.ownerOf(volume.id) !== undefined;
+  const still = await captureStill(
+    core,
+    request,
+    compute,
+    disks.filter((disk) => !isAttached(disk)),
+  );
+  const copies = disks.filter(isAttached).map(({ attachment, volume }) => ({
     volumeId: volume.id,
     targetPath: imagePath(core, request.snapshotId, attachment.name),
   }));
-  if (isInMemory(compute)) {
-    const { computeId, memory, leaseId, stopAfter } = request;
-    const input = { computeId, memory, disks: copies, leaseId, stopAfter };
-    const captured = await core.room.call('capture', input);
-    return { ...captured, state: presentState(captured) };
-  }
-  return captureStopped(core, compute, disks, copies);
+  const input = { computeId, memory, disks: copies, leaseId, stopAfter };
+  const captured = await core.room.call('capture', input);
+  const logs = { ...still.logs, ...captured.logs };
+  return { ...captured, logs, state: presentState(captured) };
 }
 
-/** Nobody writes to the disks of a guest that is not in memory. */
-async function captureStopped(
+/** Nobody writes to the disks of a guest that is not in memory, nor to those that no guest has. */
+async function captureStill(
   core: Core,
+  request: CreateInstanceSnapshotRequest,
   compute: VirtualCompute,
   disks: Disk[],
-  copies: { volumeId: string; targetPath: string }[],
 ): Promise<Capture> {
   const captureMs = core.clock.now().getTime();
-  for (const [index, { volume }] of disks.entries()) {
-    const target = (copies[index] as { targetPath: string }).targetPath;
+  for (const { attachment, volume } of disks) {
+    const target = imagePath(core, request.snapshotId, attachment.name);
     await inSlices(copySparse(volumePath(core, volume), target, volume.sizeBytes));
   }
   const logs: Record<string, Uint8Array> = {};
@@ -287,7 +296,8 @@ function canonicalRequest(request: CreateInstanceSnapshotRequest): string {
 }
 
 function checkTechniques(request: CreateInstanceSnapshotRequest): void {
-  if (!request.memory && request.volumeIds.length === 0) {
+  const { memory, volumeIds, detachedVolumes } = request;
+  if (!memory && volumeIds.length === 0 && detachedVolumes.length === 0) {
     throw badField('volume_ids', 'must not be empty when memory is not captured either');
   }
   if (request.leaseId !== '' && request.stopAfter) {
@@ -307,18 +317,18 @@ function checkTechniques(request: CreateInstanceSnapshotRequest): void {
 
 function selectDisks(
   core: Core,
-  compute: VirtualCompute,
+  attachments: readonly VolumeAttachment[],
   request: CreateInstanceSnapshotRequest,
 ): Disk[] {
-  const attachments = compute.spec?.volumes ?? [];
-  return [...new Set(request.volumeIds)].map((volumeId) => {
+  const detached = request.detachedVolumes.map(({ volumeId }) => volumeId);
+  return [...new Set([...request.volumeIds, ...detached])].map((volumeId) => {
     const volume = core.inventory.volume(volumeId);
     const attachment = attachments.find((item) => item.volumeId === volumeId);
     if (attachment) return { attachment, volume };
-    const text = `volume ${volumeId} is not attached to compute ${compute.computeId}`;
+    const text = `volume ${volumeId} is not attached to compute ${request.computeId}`;
     throw failedPrecondition('VOLUME_NOT_ATTACHED', text, {
       volume_id: volumeId,
-      compute_id: compute.computeId,
+      compute_id: request.computeId,
     });
   });
 }

@@ -84,7 +84,8 @@ export function attachVolume(core: Core, request: AttachVolumeRequest): Promise<
       return computeMessage(core, computeId);
     }
     checkAttachment(core, spec.volumes, attachment, 'attachment');
-    return changeVolumes(core, computeId, [...spec.volumes, attachment]);
+    const place = request.position ?? spec.volumes.length;
+    return changeVolumes(core, computeId, spec.volumes.toSpliced(place, 0, attachment));
   });
 }
 

@@ -1,8 +1,9 @@
 import { strict as assert } from 'node:assert';
+import { StateAfterRevert } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import type { VirtualStorage } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { Code } from '../../../sdk/errors.ts';
-import { makeGuest, makeNetwork, makeVolume } from './guests.ts';
-import { blockDigests, volumeDigest, zeroDigest } from './images.ts';
+import { compute, makeGuest, makeNetwork, makeVolume } from './guests.ts';
+import { blockDigests, snapshotDigests, volumeDigest, zeroDigest } from './images.ts';
 import { type Check, fails, type Kit } from './kit.ts';
 
 const sizeBytes = 4n * 1024n * 1024n;
@@ -89,6 +90,60 @@ export const volumeChecks: readonly Check[] = [
       await kit.client.detachVolume({ computeId, volumeId });
       assert.equal((await find(kit, volumeId))?.ownerComputeId, '');
       assert.equal(await volumeDigest(kit, volumeId), before);
+    },
+  },
+  {
+    title:
+      'volumes §AttachVolume: detached volumes are captured and go back, and come to the places that they had [Nfvi.004]',
+    async run(kit) {
+      const guest = await makeGuest(kit, 'gateway');
+      const { computeId } = guest;
+      const extra = await makeVolume(kit, { name: 'extra', sizeBytes });
+      await kit.client.attachVolume({ computeId, attachment: { volumeId: extra, name: 'extra' } });
+      const before = (await compute(kit, guest)).spec!.volumes;
+      const digests = () =>
+        Promise.all(
+          before.map(async ({ name, volumeId }) => [name, await volumeDigest(kit, volumeId)]),
+        );
+      const contents = Object.fromEntries(await digests());
+      for (const { volumeId } of before) await kit.client.detachVolume({ computeId, volumeId });
+      assert.deepEqual((await compute(kit, guest)).spec!.volumes, []);
+      const snapshotId = kit.id('detached');
+      kit.tracker.snapshots.add(snapshotId);
+      const asked = { computeId, snapshotId, detachedVolumes: before };
+      const { snapshot: taken } = await kit.client.createInstanceSnapshot(asked);
+      assert.deepEqual(taken?.images.map(({ name }) => name).sort(), Object.keys(contents).sort());
+      assert.deepEqual(await snapshotDigests(kit, snapshotId), contents);
+      const { compute: back } = await kit.client.revertToInstanceSnapshot({
+        ...{ computeId, snapshotId, detachedVolumes: before },
+        stateAfter: StateAfterRevert.STOPPED,
+      });
+      assert.deepEqual(back?.spec?.volumes, [], 'they stay detached');
+      assert.deepEqual(Object.fromEntries(await digests()), contents);
+      // The last one first: each says where it belongs.
+      const last = before.length - 1;
+      const attach = (position: number) =>
+        kit.client.attachVolume({ computeId, attachment: before[position]!, position });
+      await attach(last);
+      for (let position = 0; position < last; position++) await attach(position);
+      assert.deepEqual((await compute(kit, guest)).spec!.volumes, before);
+    },
+  },
+  {
+    title:
+      'volumes §CreateInstanceSnapshot: a volume that another guest has is no detached one: VOLUME_ATTACHED',
+    async run(kit) {
+      const guest = await makeGuest(kit, 'gateway');
+      const other = await makeGuest(kit, 'gateway', guest.networkId);
+      const volumeId = Object.values(other.volumes)[0] as string;
+      const snapshotId = kit.id('stolen');
+      kit.tracker.snapshots.add(snapshotId);
+      const detachedVolumes = [{ volumeId, name: 'stolen' }];
+      const { computeId } = guest;
+      const call = kit.client.createInstanceSnapshot({ computeId, snapshotId, detachedVolumes });
+      await fails(call, Code.FAILED_PRECONDITION, 'VOLUME_ATTACHED');
+      const show = kit.client.showInstanceSnapshot({ snapshotId });
+      await fails(show, Code.NOT_FOUND, 'SNAPSHOT_UNKNOWN');
     },
   },
   {

@@ -16,7 +16,7 @@ const stepsMax = 4096;
 
 /**
  * The key under which the trees of layers change; captures do not take it, because they only add
- * leaves.
+ * leaves. It comes before the locks of compute resources.
  */
 export const layersLock = 'layers';
 
@@ -45,6 +45,27 @@ async function tidyOnce(context: DriverContext): Promise<boolean> {
   if (step.kind === 'absorb') return absorb(context, step);
   await context.layers.remove(step.layerId);
   return true;
+}
+
+/**
+ * Does the work while these layers are neither merged nor removed. Waits for a merge that is under way, and a merge may wait
+ * for a compute resource: so this comes before the lock of one, never under it.
+ */
+export async function withPinned<T>(
+  context: DriverContext,
+  layersOf: () => readonly string[],
+  work: () => Promise<T>,
+): Promise<T> {
+  const layerIds = await context.locks.run(layersLock, async () => {
+    const found = layersOf();
+    context.layers.pin(found);
+    return found;
+  });
+  try {
+    return await work();
+  } finally {
+    context.layers.unpin(layerIds);
+  }
 }
 
 function usedLayers(context: DriverContext): Set<string> {

@@ -96,14 +96,14 @@ export function computeHandlers(context: DriverContext): ComputeHandlers {
         context.changes.emit('deleted', computeId);
         return {};
       }),
-    attachVolume: ({ computeId, attachment }) =>
+    attachVolume: ({ computeId, attachment, position }) =>
       locked(computeId, async () => {
         const { volumeId, name } = attachment!;
-        const { spec, compute } = await stoppedSpec(context, computeId);
-        const present = spec.volumes.find((volume) => volume.volumeId === volumeId);
+        const present = context.compute(computeId).attachments.find((a) => a.volumeId === volumeId);
         if (present && present.name !== name) throw reused(volumeId);
         if (!present) {
-          spec.volumes.push(attachment!);
+          const { spec, compute } = await stoppedSpec(context, computeId);
+          spec.volumes.splice(position ?? spec.volumes.length, 0, attachment!);
           replaceVolumes(context, compute, spec);
         }
         return answer(computeId);

@@ -5,6 +5,7 @@ import {
   type CreateInstanceSnapshotRequest,
   CreateInstanceSnapshotRequestSchema,
   type DriverService,
+  type RevertToInstanceSnapshotRequest,
   StateAfterRevert,
 } from '../../../../gen/nfv/driver/v1/driver_pb.js';
 import {
@@ -16,9 +17,10 @@ import { alreadyExists, failedPrecondition, invalidArgument } from '../../../../
 import { failpoint } from '../../../../sdk/failpoint.ts';
 import { parseFilter } from '../../../../sdk/filter.ts';
 import type { Handlers } from '../../../../sdk/server.ts';
-import { computeLock, tidyLayers } from '../disks/tidy.ts';
+import { computeLock, tidyLayers, withPinned } from '../disks/tidy.ts';
 import { capabilityMissing, unknownSnapshot } from '../errors.ts';
 import { capture, snapshotsInOrder } from '../snapshots/capture.ts';
+import { detachedOf } from '../snapshots/detached.ts';
 import { revert } from '../snapshots/revert.ts';
 import type { DriverContext } from '../state/context.ts';
 import type { SnapshotRecord } from '../state/records.ts';
@@ -45,7 +47,7 @@ export function snapshotHandlers(context: DriverContext): SnapshotHandlers {
         snapshot: snapshotMessage(await createSnapshot(context, request)),
       })),
     revertToInstanceSnapshot: (request) =>
-      context.locks.run(computeLock(request.computeId), async () => {
+      loading(context, request, async () => {
         const compute = context.compute(request.computeId);
         snapshotRecord(context, request.snapshotId);
         if (!context.earlierCall(compute, 'revert', request.call)) {
@@ -58,7 +60,8 @@ export function snapshotHandlers(context: DriverContext): SnapshotHandlers {
           if (!(stateAfter in StateAfterRevert)) {
             throw invalidArgument('FIELD_VIOLATION', `state_after: ${stateAfter} is unknown`);
           }
-          await revert(context, { ...request, call: request.call, holdMs });
+          const detached = detachedOf(context, compute, request.detachedVolumes);
+          await revert(context, { ...request, call: request.call, holdMs, detached });
         }
         tidyLater(context);
         return { compute: await computeMessage(context, request.computeId) };
@@ -95,6 +98,16 @@ export function snapshotHandlers(context: DriverContext): SnapshotHandlers {
   };
 }
 
+/** Does the work while the compute resource changes for nobody else and nothing that the snapshot has is merged. */
+function loading<T>(
+  context: DriverContext,
+  { computeId, snapshotId }: RevertToInstanceSnapshotRequest,
+  work: () => Promise<T>,
+): Promise<T> {
+  const layers = () => Object.values(context.store.get('snapshot', snapshotId)?.layers ?? {});
+  return withPinned(context, layers, () => context.locks.run(computeLock(computeId), work));
+}
+
 export function snapshotRecord(context: DriverContext, snapshotId: string): SnapshotRecord {
   const record = context.store.get('snapshot', snapshotId);
   if (!record) throw unknownSnapshot(snapshotId);
@@ -125,6 +138,7 @@ async function createSnapshot(
   }
   const compute = context.compute(request.computeId);
   assertAskedForPossible(request);
+  const detached = detachedOf(context, compute, request.detachedVolumes);
   const attached = compute.attachments.map(({ volumeId }) => volumeId);
   const foreign = request.volumeIds.find((volumeId) => !attached.includes(volumeId));
   if (foreign !== undefined) {
@@ -132,7 +146,7 @@ async function createSnapshot(
     throw invalidArgument('FIELD_VIOLATION', text, { volume_id: foreign });
   }
   try {
-    return await capture(context, { ...request, request: asked });
+    return await capture(context, { ...request, request: asked, detached });
   } catch (error) {
     tidyLater(context);
     throw error;
@@ -140,8 +154,9 @@ async function createSnapshot(
 }
 
 function assertAskedForPossible(request: CreateInstanceSnapshotRequest): void {
-  const { memory, volumeIds, memoryTechnique, diskTechnique, leaseId, stopAfter } = request;
-  if (!memory && volumeIds.length === 0) {
+  const { memory, memoryTechnique, diskTechnique, leaseId, stopAfter } = request;
+  const disks = request.volumeIds.length + request.detachedVolumes.length;
+  if (!memory && disks === 0) {
     throw invalidArgument('FIELD_VIOLATION', 'ask for memory, for volumes, or for both');
   }
   if (leaseId !== '' && stopAfter) {
@@ -151,7 +166,7 @@ function assertAskedForPossible(request: CreateInstanceSnapshotRequest): void {
     throw capabilityMissing('MEMORY_INTERNAL', 'memory is kept in files of its own only');
   }
   const possible = [DiskTechnique.UNSPECIFIED, DiskTechnique.EXTERNAL_INCREMENTAL];
-  if (volumeIds.length > 0 && !possible.includes(diskTechnique)) {
+  if (disks > 0 && !possible.includes(diskTechnique)) {
     const name = DiskTechnique[diskTechnique];
     throw capabilityMissing(`DISK_${name}`, 'disks are kept as external incremental layers only');
   }

@@ -18,7 +18,8 @@ import { liveMachine, observe, stop } from '../machine/lifecycle.ts';
 import type { Machine } from '../machine/machine.ts';
 import { holdStartMs, specOf, stampMessage, stateMessage } from '../service/messages.ts';
 import type { DriverContext } from '../state/context.ts';
-import type { ComputeRecord, LayerRecord, SnapshotRecord } from '../state/records.ts';
+import type { Attachment, ComputeRecord, LayerRecord, SnapshotRecord } from '../state/records.ts';
+import { assertDetached } from './detached.ts';
 import { saveDeviceState } from './device-state.ts';
 
 /** Without a caller's hold the driver pauses by itself, at most this long. */
@@ -34,6 +35,8 @@ export type CaptureRequest = {
   snapshotId: string;
   memory: boolean;
   volumeIds: string[];
+  /** Volumes that nothing has, captured as well. */
+  detached: readonly Attachment[];
   leaseId: string;
   stopAfter: boolean;
   name: string;
@@ -43,7 +46,7 @@ export type CaptureRequest = {
 };
 
 /** A volume on its way to a new layer. */
-type Switch = { volumeId: string; name: string; frozen: LayerRecord; active: LayerRecord };
+type Switch = Attachment & { frozen: LayerRecord; active: LayerRecord; isAttached: boolean };
 
 /**
  * Captures memory and all selected disks at one moment. The order is the one that works: pause →
@@ -71,7 +74,7 @@ export async function capture(
   await mkdir(partial, { mode: 0o700 });
   const switches: Switch[] = [];
   try {
-    await prepareLayers(context, compute, request.volumeIds, switches);
+    await prepareLayers(context, compute, request, switches);
     const taken = await takeUnderHold(context, compute, request, {
       machine,
       state,
@@ -105,15 +108,16 @@ export async function capture(
 async function prepareLayers(
   context: DriverContext,
   compute: ComputeRecord,
-  volumeIds: string[],
+  { volumeIds, detached }: CaptureRequest,
   switches: Switch[],
 ): Promise<void> {
-  for (const { volumeId, name } of compute.attachments) {
-    if (!volumeIds.includes(volumeId)) continue;
+  const attached = compute.attachments.filter(({ volumeId }) => volumeIds.includes(volumeId));
+  for (const { volumeId, name } of [...attached, ...detached]) {
+    const isAttached = attached.some((one) => one.volumeId === volumeId);
     const volume = context.store.get('volume', volumeId)!;
     const frozen = context.layers.get(volume.activeLayerId);
     const active = await context.layers.create(volume.sizeBytes, frozen.layerId);
-    switches.push({ volumeId, name, frozen, active });
+    switches.push({ volumeId, name, frozen, active, isAttached });
   }
 }
 
@@ -147,7 +151,15 @@ async function takeUnderHold(
   const present = context.compute(compute.computeId);
   const captureTimeMs = held ? holdStartMs(present, held) : Date.now();
   try {
-    await switchDisks(context, machine, switches);
+    await switchDisks(
+      context,
+      machine,
+      switches.filter(({ isAttached }) => isAttached),
+    );
+    switchRecords(
+      context,
+      switches.filter(({ isAttached }) => !isAttached),
+    );
     await failpoint('qemu.capture.disks');
     if (request.memory) await takeMemory(machine, now.partial);
     // The moment of truth: everything up to here lay under the hold.
@@ -238,6 +250,10 @@ async function undoSwitch(
 
 function switchRecords(context: DriverContext, switches: Switch[]): void {
   context.store.transaction(() => {
+    assertDetached(
+      context,
+      switches.filter(({ isAttached }) => !isAttached),
+    );
     for (const { volumeId, active } of switches) {
       const volume = context.store.get('volume', volumeId)!;
       context.store.put('volume', volumeId, { ...volume, activeLayerId: active.layerId });

@@ -8,7 +8,6 @@ import {
 } from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { failedPrecondition } from '../../../../sdk/errors.ts';
 import { failpoint } from '../../../../sdk/failpoint.ts';
-import { layersLock } from '../disks/tidy.ts';
 import { copySparse } from '../host/durable-files.ts';
 import type { LeaseFile } from '../leases/lease-files.ts';
 import { runFiles } from '../machine/arguments.ts';
@@ -24,8 +23,9 @@ import { pointLinks } from '../machine/links.ts';
 import { discardRun, type Machine, startMachine } from '../machine/machine.ts';
 import { snapshotMessage, stampMessage } from '../service/messages.ts';
 import type { CallName, DriverContext } from '../state/context.ts';
-import type { ComputeRecord, RunRecord, SnapshotRecord } from '../state/records.ts';
+import type { Attachment, ComputeRecord, RunRecord, SnapshotRecord } from '../state/records.ts';
 import { memoryImage, stateImage } from './capture.ts';
+import { assertDetached } from './detached.ts';
 import { loadDeviceState } from './device-state.ts';
 
 /**
@@ -43,6 +43,8 @@ export type RevertRequest = {
   stateAfter: StateAfterRevert;
   holdMs: number;
   force: boolean;
+  /** Volumes that nothing has, and that go back as well. */
+  detached: readonly Attachment[];
   call: CallName;
 };
 
@@ -61,16 +63,13 @@ export async function revert(context: DriverContext, request: RevertRequest): Pr
   const goal = goalOf(request, snapshot);
   assertFits(context, compute, snapshot, record, request, goal);
   const warm = snapshot.memory && goal !== 'STOPPED';
-  const frozen = Object.values(record.layers);
-  // Waits for a merge that is under way, and keeps the next from touching what is loaded here.
-  await context.locks.run(layersLock, async () => context.layers.pin(frozen));
   const made: string[] = [];
   try {
-    const layers = await newLayers(context, compute, record, made);
+    const layers = await newLayers(context, compute, request, record, made);
     if (warm) await revertWarm(context, compute, request, record, snapshot, layers, goal);
     else await revertCold(context, compute, request, layers, goal);
   } finally {
-    context.layers.unpin([...frozen, ...made]);
+    context.layers.unpin(made);
     context.changed(compute.computeId);
   }
 }
@@ -93,7 +92,7 @@ function assertFits(
 ): void {
   const incompatible = (text: string, metadata: Record<string, string>) =>
     failedPrecondition('INCOMPATIBLE', `snapshot ${snapshot.snapshotId}: ${text}`, metadata);
-  const names = compute.attachments.map(({ name }) => name);
+  const names = [...compute.attachments, ...request.detached].map(({ name }) => name);
   for (const name of Object.keys(record.layers)) {
     if (names.includes(name)) continue;
     throw incompatible(`${compute.computeId} has no volume "${name}"`, { volume: name });
@@ -102,6 +101,16 @@ function assertFits(
     throw incompatible('it holds no memory, so there is nothing to hold', { wanted: 'HELD' });
   }
   if (!snapshot.memory || goal === 'STOPPED') return;
+  const sorted = (some: readonly { name: string }[]) =>
+    some
+      .map(({ name }) => name)
+      .sort()
+      .join(', ');
+  const [had, has] = [sorted(snapshot.spec?.volumes ?? []), sorted(compute.attachments)];
+  if (had !== has) {
+    const text = `its memory was captured with the volumes ${had}, ${compute.computeId} has ${has}`;
+    throw incompatible(text, { volumes: had, wanted: has });
+  }
   const size = snapshot.images.find(({ name }) => name === memoryImage.name)?.sizeBytes ?? 0n;
   const wanted = BigInt(compute.memoryMib) * 1024n * 1024n;
   if (size !== wanted) {
@@ -123,11 +132,12 @@ function assertFits(
 async function newLayers(
   context: DriverContext,
   compute: ComputeRecord,
+  { detached }: RevertRequest,
   record: SnapshotRecord,
   made: string[],
 ): Promise<Map<string, string>> {
   const layers = activeLayers(context, compute);
-  for (const { volumeId, name } of compute.attachments) {
+  for (const { volumeId, name } of [...compute.attachments, ...detached]) {
     const frozenId = record.layers[name];
     if (frozenId === undefined) continue;
     const frozen = context.layers.get(frozenId);
@@ -147,6 +157,7 @@ function commit(
   change: Partial<ComputeRecord>,
 ): void {
   context.store.transaction(() => {
+    assertDetached(context, request.detached);
     for (const [volumeId, activeLayerId] of layers) {
       const volume = context.store.get('volume', volumeId)!;
       const { sizeBytes } = context.layers.get(activeLayerId);

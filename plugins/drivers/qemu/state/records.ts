@@ -11,6 +11,9 @@ export type RunRecord = {
   process?: ProcessIdentity;
 };
 
+/** A volume and the name of its images. */
+export type Attachment = { volumeId: string; name: string };
+
 export type ComputeRecord = {
   computeId: string;
   /** nfv.virtualisation.v1.ComputeSpec as JSON. */
@@ -20,7 +23,7 @@ export type ComputeRecord = {
   /** Kernel, initial file system and command line; absent: the disk's own boot loader. */
   kernel?: { path: string; initrdPath: string; commandLine: string };
   vnfChannel: boolean;
-  attachments: { volumeId: string; name: string }[];
+  attachments: Attachment[];
   interfaces: { networkId: string; slot: number; mac: string }[];
   createTimeMs: number;
   /**
