@@ -33,6 +33,10 @@ export function showPlan(plan: SnapshotPlan, json: boolean): number {
       vnfc.safety,
     ]),
   );
+  for (const { vnfcInstanceId, detached, attached } of plan.vnfcs) {
+    if (detached.length > 0) print(`detached before: ${vnfcInstanceId}: ${detached.join(' ')}`);
+    if (attached.length > 0) print(`attached after: ${vnfcInstanceId}: ${attached.join(' ')}`);
+  }
   for (const text of plan.excluded) print(`left out: ${text}`);
   for (const fallback of plan.fallbacks) print(fallbackLine(fallback));
   return code;

@@ -31,6 +31,7 @@ export function fakeVim(world: FakeWorld): ServiceImplementation[] {
   return [
     implement(VirtualisedComputeResourceService, {
       ...lifeCycle(world),
+      ...volumes(world),
       ...phases(world),
       ...snapshots(world),
     }),
@@ -113,6 +114,26 @@ function lifeCycle(world: FakeWorld): ComputeHandlers {
   };
 }
 
+function volumes(world: FakeWorld): ComputeHandlers {
+  return {
+    attachVirtualisedStorageResource: ({ computeId, attachment, position, call }) =>
+      world.once('attach', attachment!.volumeId, call, () => {
+        const guest = world.guest(computeId);
+        const { volumes: all } = guest.spec;
+        if (!all.some(({ volumeId }) => volumeId === attachment!.volumeId)) {
+          guest.spec.volumes = all.toSpliced(position ?? all.length, 0, attachment!);
+        }
+        return { computeData: world.describe(guest) };
+      }),
+    detachVirtualisedStorageResource: ({ computeId, storageId, call }) =>
+      world.once('detach', storageId, call, () => {
+        const guest = world.guest(computeId);
+        guest.spec.volumes = guest.spec.volumes.filter(({ volumeId }) => volumeId !== storageId);
+        return { computeData: world.describe(guest) };
+      }),
+  };
+}
+
 function phases(world: FakeWorld): ComputeHandlers {
   return {
     quiesceVirtualisedComputeResource: ({ computeId, deadline, call }) =>
@@ -154,13 +175,17 @@ function snapshots(world: FakeWorld): ComputeHandlers {
     createVirtualisedComputeResourceSnapshot: (request) =>
       world.once('capture', request.computeId, request.call, () => {
         const guest = world.guest(request.computeId);
-        const { leaseId, snapshotId, storageIds, memory } = request;
+        const { leaseId, snapshotId, storageIds, memory, detachedVolumes } = request;
         if (leaseId !== '' && guest.hold?.leaseId !== leaseId) {
           throw aborted('LEASE_EXPIRED', `hold "${leaseId}" is over`);
         }
-        const info = describeSnapshot(guest, snapshotId, storageIds, memory, world.cpuModel);
+        const captured = [
+          ...storageIds.map((volumeId) => ({ volumeId, name: nameOf(guest, volumeId) })),
+          ...detachedVolumes,
+        ];
+        const info = describeSnapshot(guest, snapshotId, captured, memory, world.cpuModel);
         const disks = Object.fromEntries(
-          storageIds.map((id) => [nameOf(guest, id), world.volumes.get(id) ?? '']),
+          captured.map(({ volumeId, name }) => [name, world.volumes.get(volumeId) ?? '']),
         );
         world.snapshots.set(snapshotId, { info, memory: guest.memory, disks });
         return { snapshot: info };
@@ -171,7 +196,7 @@ function snapshots(world: FakeWorld): ComputeHandlers {
         const snapshot = world.snapshot(request.snapshotId);
         world.end(guest, 'hold', '');
         world.end(guest, 'freeze', '');
-        for (const { volumeId, name } of guest.spec.volumes) {
+        for (const { volumeId, name } of [...guest.spec.volumes, ...request.detachedVolumes]) {
           const content = snapshot.disks[name];
           if (content !== undefined) world.volumes.set(volumeId, content);
         }
@@ -199,13 +224,13 @@ function snapshots(world: FakeWorld): ComputeHandlers {
 function describeSnapshot(
   guest: Guest,
   snapshotId: string,
-  storageIds: readonly string[],
+  captured: readonly { volumeId: string; name: string }[],
   memory: boolean,
   cpuModel: string,
 ): InstanceSnapshot {
   const now = timestampFromMs(Date.now());
-  const disks = storageIds.map((volumeId) => ({
-    name: nameOf(guest, volumeId),
+  const disks = captured.map(({ volumeId, name }) => ({
+    name,
     role: ImageRole.DISK,
     volumeId,
     sizeBytes: 65_536n,
@@ -225,7 +250,9 @@ function describeSnapshot(
 }
 
 function nameOf(guest: Guest, storageId: string): string {
-  return guest.spec.volumes.find((volume) => volume.volumeId === storageId)?.name ?? storageId;
+  const found = guest.spec.volumes.find((volume) => volume.volumeId === storageId);
+  if (found) return found.name;
+  throw failedPrecondition('VOLUME_NOT_ATTACHED', `"${storageId}" is not attached`);
 }
 
 function requireRunning(guest: Guest): void {

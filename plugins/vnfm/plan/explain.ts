@@ -8,7 +8,7 @@ import type {
 import { ConsistencyPolicy } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { diskCapabilities, memoryCapabilities } from './capabilities.ts';
 import type { RevertPlan, VnfcRevertPlan } from './revert-plan.ts';
-import type { Component, Situation } from './situation.ts';
+import type { Component, Disk, Situation } from './situation.ts';
 import type { SnapshotPlan, VnfcSnapshotPlan } from './snapshot-plan.ts';
 
 type Explained = Omit<MessageInitShape<typeof SnapshotPlanSchema>, '$typeName' | 'steps'>;
@@ -78,7 +78,9 @@ function plannedCapture(vnfc: VnfcSnapshotPlan, component: Component): Planned {
   const { vnfcInstanceId, running, memory, disks, freeze } = vnfc;
   return {
     ...{ vnfcInstanceId, running, memory, freeze },
-    disks: disks.map(({ name }) => name),
+    disks: names(disks),
+    detached: names(vnfc.detach),
+    attached: names(vnfc.attach),
     techniques: techniques(component, memory, disks.length > 0),
   };
 }
@@ -87,9 +89,13 @@ function plannedRevert(vnfc: VnfcRevertPlan, component: Component): Planned {
   const { vnfcInstanceId, running, warm, thaw, images, safety } = vnfc;
   return {
     ...{ vnfcInstanceId, running, safety, memory: warm, freeze: thaw, disks: images },
+    detached: names(vnfc.detach),
+    attached: names(vnfc.attach),
     techniques: techniques(component, warm, images.length > 0),
   };
 }
+
+const names = (disks: readonly Disk[]) => disks.map(({ name }) => name);
 
 function techniques({ driver }: Component, memory: boolean, disks: boolean): CapabilityName[] {
   const wanted = [...(memory ? memoryCapabilities : []), ...(disks ? diskCapabilities : [])];

@@ -1,10 +1,15 @@
 import { ImageRole } from '../../../gen/nfv/common/v1/common_pb.js';
 import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import type { VnfcSnapshotInfo, VnfSnapshot } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
-import { ConsistencyPolicy, Permission } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import {
+  ConsistencyPolicy,
+  Permission,
+  type VnfcSnapshotDescriptor,
+} from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { failedPrecondition } from '../../../sdk/errors.ts';
 import { memoryCapabilities } from './capabilities.ts';
-import { type Component, inOrder, isAlive, type Situation } from './situation.ts';
+import { type Component, type Disk, inOrder, isAlive, type Situation } from './situation.ts';
+import { planVolumes } from './volumes.ts';
 
 /** What happens with one component. JSON, because the operation is journaled with it. */
 export type VnfcRevertPlan = {
@@ -27,9 +32,13 @@ export type VnfcRevertPlan = {
   safety: 'warm' | 'cold' | 'none';
   safetyNote: string;
   /** All its volumes, for the safety snapshot. */
-  disks: { storageId: string; name: string }[];
+  disks: Disk[];
   /** The disks that come back, by name. */
   images: string[];
+  /** Vnfsd.011: these are detached while they come back. */
+  detach: Disk[];
+  /** Vnfsd.012: these are attached after. */
+  attach: Disk[];
 };
 
 /** How a VNF is reverted (GR NFV-TST 005 clause 6.5.2 step 2). */
@@ -69,7 +78,8 @@ export function planRevert(
       (candidate) => candidate.vnfcInstanceId === part.vnfcInstanceId,
     );
     if (!component) throw mismatch(snapshot, part.vnfcInstanceId, 'the VNF has no such component');
-    return planVnfc(snapshot, part, component, options, untouched);
+    const vnfc = descriptor?.vnfc.find(({ vduId }) => vduId === component.vduId);
+    return planVnfc(snapshot, part, component, { ...options, vnfc }, untouched);
   });
   for (const { vnfcInstanceId } of components) {
     if (vnfcs.some((vnfc) => vnfc.vnfcInstanceId === vnfcInstanceId)) continue;
@@ -84,11 +94,17 @@ export function planRevert(
   };
 }
 
+type Options = {
+  skipSafetySnapshot: boolean;
+  force: boolean;
+  vnfc: VnfcSnapshotDescriptor | undefined;
+};
+
 function planVnfc(
   snapshot: VnfSnapshot,
   part: VnfcSnapshotInfo,
   component: Component,
-  { skipSafetySnapshot, force }: { skipSafetySnapshot: boolean; force: boolean },
+  { skipSafetySnapshot, force, vnfc }: Options,
   untouched: string[],
 ): VnfcRevertPlan {
   const { vnfcInstanceId, vduId, computeId, state, driver } = component;
@@ -121,7 +137,20 @@ function planVnfc(
     ...planSafety(component, skipSafetySnapshot),
     disks: component.disks,
     images: images.map((image) => image.name),
+    ...(warm ? { detach: [], attach: [] } : planAround(component, vnfc, images)),
   };
+}
+
+/** What the reversion detaches comes back after it, whatever the descriptor says of snapshots. */
+function planAround(
+  component: Component,
+  descriptor: VnfcSnapshotDescriptor | undefined,
+  images: readonly { name: string }[],
+): Pick<VnfcRevertPlan, 'detach' | 'attach'> {
+  const disks = component.disks.filter((disk) => images.some(({ name }) => name === disk.name));
+  // A component that runs is stopped for a reversion without memory.
+  const { detach, attach } = planVolumes(component, descriptor, disks, false);
+  return { detach, attach: [...new Set([...detach, ...attach])] };
 }
 
 function planSafety(

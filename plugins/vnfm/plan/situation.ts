@@ -8,8 +8,16 @@ import type { Vnfd } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { failedPrecondition, type RpcError } from '../../../sdk/errors.ts';
 import { type DriverView, driverOf } from './capabilities.ts';
 
-/** A volume of a component: its identifier at the VIM and its name in snapshots. */
-export type Disk = { storageId: string; name: string };
+/** A volume of a component: its identifier at the VIM and its name in snapshots. JSON, because plans are journaled. */
+export type Disk = {
+  storageId: string;
+  name: string;
+  boot: boolean;
+  /** Its place among the volumes of the component, from 0. */
+  position: number;
+  /** The component has it now. */
+  attached: boolean;
+};
 
 /** One component as it is now. */
 export type Component = {
@@ -54,10 +62,15 @@ export function situationOf(
       environment,
       state: compute.state,
       held: compute.hold !== undefined,
-      disks: vnfc.storageResourceIds.map((id) => ({
-        storageId: storages.get(id)?.storageResource?.resourceId ?? '',
-        name: storages.get(id)?.virtualStorageDescId ?? '',
-      })),
+      disks: vnfc.storageResourceIds.map((id, position) => {
+        const storageId = storages.get(id)?.storageResource?.resourceId ?? '';
+        const name = storages.get(id)?.virtualStorageDescId ?? '';
+        return {
+          ...{ storageId, name, position },
+          boot: vnf.vnfd?.virtualStorageDesc.find((desc) => desc.id === name)?.boot ?? false,
+          attached: compute.spec?.volumes.some(({ volumeId }) => volumeId === storageId) ?? false,
+        };
+      }),
       driver: driverOf(drivers, compute.driver, environment),
     };
   });

@@ -18,7 +18,8 @@ import { holdDeadlineMsDefault, prepareTimeoutMsDefault } from '../vnfd/snapshot
 import { diskCapabilities, memoryCapabilities } from './capabilities.ts';
 import { memoryRestriction, outside } from './restrictions.ts';
 import { contradiction, selectComponents, selectDisks } from './selection.ts';
-import { type Component, inOrder, isAlive, type Situation } from './situation.ts';
+import { type Component, type Disk, inOrder, isAlive, type Situation } from './situation.ts';
+import { planVolumes } from './volumes.ts';
 
 /** The parameters of a request, where the descriptor leaves things open. */
 export type SnapshotWishes = {
@@ -41,7 +42,11 @@ export type VnfcSnapshotPlan = {
   stopAfter: boolean;
   /** Vnfsd.010: it is booted after it is captured. */
   startAfter: boolean;
-  disks: { storageId: string; name: string }[];
+  disks: Disk[];
+  /** Vnfsd.011: these of them are detached before. */
+  detach: Disk[];
+  /** Vnfsd.012: these are attached after. */
+  attach: Disk[];
   /** Vnfsd.006 and 007: numbers of MemoryTechnique and DiskTechnique; 0 lets the driver choose. */
   memoryTechnique: number;
   diskTechnique: number;
@@ -135,10 +140,10 @@ function descriptorOf(vnfd: Vnfd, vduId: string): VnfcSnapshotDescriptor | undef
   return vnfd.snapshotDescriptor?.vnfc.find((candidate) => candidate.vduId === vduId);
 }
 
-/** What is powered off before has no memory to capture. */
+/** What is powered off before has no memory to capture, and memory fits the disks that it was captured with. */
 function fixedType(vnfd: Vnfd, vduId: string): SnapshotType {
   const vnfc = descriptorOf(vnfd, vduId);
-  if (vnfc?.powerOff === PowerOff.BEFORE) return SnapshotType.COLD;
+  if (vnfc?.powerOff === PowerOff.BEFORE || vnfc?.detachBefore) return SnapshotType.COLD;
   if (memoryRestriction(vnfd, vduId) !== undefined) return SnapshotType.COLD;
   return vnfc?.type ?? SnapshotType.UNSPECIFIED;
 }
@@ -188,6 +193,7 @@ function planVnfc(
     running,
     ...power,
     disks,
+    ...planVolumes(component, descriptorOf(vnfd, vduId), disks, running),
     ...planTechniques(vnfd, component, running && !cold, disks.length > 0),
     freeze,
     noFreezeReason: freeze ? '' : noFreezeReason(component, running, together, power.stopBefore),

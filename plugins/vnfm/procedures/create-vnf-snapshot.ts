@@ -38,6 +38,7 @@ import { phase } from './phases.ts';
 import { startAfterStep, stopAfterStep, stopBeforeStep } from './power.ts';
 import { deleteReplacedStep } from './replace-vnf-snapshot.ts';
 import { type CreateVnfSnapshotInput, saveSnapshot } from './save-vnf-snapshot.ts';
+import { attachStep, detachStep } from './volumes.ts';
 
 export const createVnfSnapshotName = 'create-vnf-snapshot';
 
@@ -78,11 +79,13 @@ function together(vnfm: Vnfm, input: CreateVnfSnapshotInput): Item[] {
     ...phase(which(plan, 'stopBefore'), plan.ordered, (vnfc) =>
       stopBeforeStep<Input>(work.vim, vnfc),
     ),
+    ...phase(plan.vnfcs, plan.ordered, (vnfc) => detachBefore(work, vnfc)),
     ...phase(freezing, plan.ordered, (vnfc) => quiesceStep<Input>(work, vnfc)),
     ...phase(running, plan.ordered, (vnfc) => holdStep<Input>(work, vnfc)),
     ...phase(plan.vnfcs, plan.ordered, (vnfc) => captureStep<Input>(work, vnfc)),
     ...phase(running, plan.ordered, (vnfc) => releaseStep<Input>(work, vnfc)),
     ...phase(freezing, plan.ordered, (vnfc) => unquiesceStep<Input>(work, vnfc)),
+    ...phase(plan.vnfcs, plan.ordered, (vnfc) => attachAfter(work, vnfc)),
     ...phase(which(plan, 'startAfter'), plan.ordered, (vnfc) =>
       startAfterStep<Input>(work.vim, vnfc),
     ),
@@ -100,12 +103,26 @@ function separately(vnfm: Vnfm, input: CreateVnfSnapshotInput): Item[] {
   const work = captureWork(vnfm, input);
   const steps = input.plan.vnfcs.flatMap((vnfc): Step<Input>[] => [
     ...(vnfc.stopBefore ? [stopBeforeStep<Input>(work.vim, vnfc)] : []),
+    ...detachBefore(work, vnfc),
     captureStep(work, vnfc),
+    ...attachAfter(work, vnfc),
     ...(vnfc.startAfter ? [startAfterStep<Input>(work.vim, vnfc)] : []),
     ...(vnfc.stopAfter ? [stopAfterStep<Input>(work.vim, vnfc)] : []),
     saveStep(vnfc),
   ]);
   return [sequence(steps), saveSnapshot(vnfm)];
+}
+
+/** 6.4.1 step 9. */
+function detachBefore(work: VnfcCapture, vnfc: VnfcSnapshotPlan): Step<Input>[] {
+  const place = { clause: '6.4.1', clauseStep: '9', phase: 'prepare' } as const;
+  return vnfc.detach.length > 0 ? [detachStep<Input>(work.vim, vnfc, place)] : [];
+}
+
+/** 6.4.1 step 30. */
+function attachAfter(work: VnfcCapture, vnfc: VnfcSnapshotPlan): Step<Input>[] {
+  const place = { clause: '6.4.1', clauseStep: '30', phase: 'resume' } as const;
+  return vnfc.attach.length > 0 ? [attachStep<Input>(work.vim, vnfc, place)] : [];
 }
 
 function which(plan: SnapshotPlan, what: 'stopBefore' | 'startAfter' | 'stopAfter') {

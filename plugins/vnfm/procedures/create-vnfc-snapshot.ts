@@ -16,6 +16,7 @@ import type { Step, StepContext } from '../../../sdk/operations/engine.ts';
 import { partId } from '../identifiers.ts';
 import type { VimClients } from '../peers.ts';
 import type { SnapshotPlan, VnfcSnapshotPlan } from '../plan/snapshot-plan.ts';
+import { detachedOf } from '../plan/volumes.ts';
 import type { Vnfm } from '../vnfm.ts';
 import { callOf } from './define.ts';
 import { checkPromise } from './notify.ts';
@@ -32,6 +33,7 @@ import {
   thaw,
   wasSkipped,
 } from './phases.ts';
+import { attachmentOf } from './volumes.ts';
 
 /** A freeze begins before the hold and ends after it. */
 const freezeMarginMs = 30_000;
@@ -119,6 +121,7 @@ export function captureStep<I extends JsonValue>(
   const { plan, vim } = work;
   const snapshotId = partId(work.snapshotId, vnfcInstanceId);
   const held = vnfc.running && plan.consistency !== 'none';
+  const detached = detachedOf(vnfc.disks, vnfc.detach);
   const deadlineMs = held ? plan.holdDeadlineMs + captureMarginMs : freeCaptureMs;
   return {
     ...header(captureName(vnfcInstanceId), '17, 21', vnfcInstanceId),
@@ -131,7 +134,10 @@ export function captureStep<I extends JsonValue>(
           computeId,
           snapshotId,
           memory: vnfc.memory,
-          storageIds: vnfc.disks.map((disk) => disk.storageId),
+          storageIds: vnfc.disks
+            .filter((disk) => !detached.includes(disk))
+            .map((disk) => disk.storageId),
+          detachedVolumes: detached.map(attachmentOf),
           leaseId,
           memoryTechnique: vnfc.memoryTechnique,
           diskTechnique: vnfc.diskTechnique,

@@ -37,6 +37,7 @@ import {
   safetyStep,
   togetherStep,
 } from './safety-snapshot.ts';
+import { attachStep, detachStep } from './volumes.ts';
 
 export const revertToVnfSnapshotName = 'revert-to-vnf-snapshot';
 
@@ -125,9 +126,14 @@ function keepPresent(work: VnfcRevert, { plan, holdDeadlineMs }: Input): PlanIte
 }
 
 function loadSteps(work: VnfcRevert, vnfc: RevertPlan['vnfcs'][number]): Step<Input>[] {
-  const revert: Step<Input> = revertStep(work, vnfc);
-  if (vnfc.warm || !vnfc.running) return [revert];
-  return [stopStep(work, vnfc), revert];
+  const { vim } = work;
+  const clause = '6.4.3';
+  return [
+    ...(vnfc.warm || !vnfc.running ? [] : [stopStep<Input>(work, vnfc)]),
+    ...(vnfc.detach.length > 0 ? [detachStep<Input>(vim, vnfc, { clause, clauseStep: '9' })] : []),
+    revertStep(work, vnfc),
+    ...(vnfc.attach.length > 0 ? [attachStep<Input>(vim, vnfc, { clause, clauseStep: '21' })] : []),
+  ];
 }
 
 /** 6.5.2 step 2: the snapshot's data is there, and the components are as the plan was made for. */

@@ -9,6 +9,7 @@ import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_
 import { failedPrecondition } from '../../../sdk/errors.ts';
 import type { Step, StepContext } from '../../../sdk/operations/engine.ts';
 import type { VnfcRevertPlan } from '../plan/revert-plan.ts';
+import { detachedOf } from '../plan/volumes.ts';
 import { callOf } from './define.ts';
 import {
   type Held,
@@ -21,6 +22,7 @@ import {
 } from './phases.ts';
 import { checkGuard, longCallMs, operate, type VnfcRevert } from './revert-work.ts';
 import { restorePresent } from './safety-snapshot.ts';
+import { attachmentOf } from './volumes.ts';
 
 export const revertName = (vnfc: string) => `revert ${vnfc}`;
 
@@ -56,6 +58,7 @@ export function revertStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcReve
           snapshotId,
           stateAfter,
           force: vnfc.force,
+          detachedVolumes: detachedOf(vnfc.disks, vnfc.detach).map(attachmentOf),
           holdDeadline: durationFromMs(work.holdMs),
           call: callOf(context),
         },

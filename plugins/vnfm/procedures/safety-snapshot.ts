@@ -9,10 +9,12 @@ import { RpcError } from '../../../sdk/errors.ts';
 import type { Step, StepContext } from '../../../sdk/operations/engine.ts';
 import { partId } from '../identifiers.ts';
 import type { VnfcRevertPlan } from '../plan/revert-plan.ts';
+import { detachedOf } from '../plan/volumes.ts';
 import { callOf } from './define.ts';
 import { isVnfcReversion } from './indirect-mode.ts';
 import { type Held, hold, holdName, letGo, quickCallMs } from './phases.ts';
 import { checkGuard, guardName, longCallMs, operate, type VnfcRevert } from './revert-work.ts';
+import { attach, attachmentOf } from './volumes.ts';
 
 const safetyName = (vnfc: string) => `safety ${vnfc}`;
 
@@ -72,7 +74,8 @@ export function safetyStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcReve
             computeId,
             snapshotId: partId(work.safetyId, vnfcInstanceId),
             memory: safety === 'warm',
-            storageIds: vnfc.disks.map((disk) => disk.storageId),
+            storageIds: vnfc.disks.filter((disk) => disk.attached).map((disk) => disk.storageId),
+            detachedVolumes: detachedOf(vnfc.disks).map(attachmentOf),
             leaseId,
             name: `before ${context.operationId}`,
             call: callOf(context),
@@ -145,6 +148,11 @@ export async function restorePresent(
   what = 'undo',
 ): Promise<void> {
   const { vnfcInstanceId, computeId, running, safety } = vnfc;
+  // Detached for the reversion, which has stopped the component; what was kept is of a component that had them.
+  if (vnfc.detach.length > 0) {
+    await operate(work.vim, computeId, ComputeOperation.STOP_FORCEFUL, context, `${what}/stop`);
+    await attach(work.vim, computeId, vnfc.detach, context, what);
+  }
   if (context.outputIfDone(safetyName(vnfcInstanceId)) === undefined) {
     context.warn(
       `${vnfcInstanceId} was not running before and is stopped; its disks may have changed`,
@@ -158,6 +166,7 @@ export async function restorePresent(
     {
       computeId,
       snapshotId: partId(work.safetyId, vnfcInstanceId),
+      detachedVolumes: detachedOf(vnfc.disks).map(attachmentOf),
       stateAfter: running ? alive : STOPPED,
       holdDeadline: durationFromMs(work.holdMs),
       call: callOf(context, what),

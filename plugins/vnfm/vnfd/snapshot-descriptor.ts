@@ -166,6 +166,10 @@ function powerViolations(vnfc: VnfcSnapshotDescriptor, index: number): FieldViol
   if (vnfc.powerOff === PowerOff.BEFORE && vnfc.type === SnapshotType.WARM) {
     return [{ field, description: 'BEFORE leaves no memory for a WARM snapshot to capture' }];
   }
+  if (vnfc.detachBefore && vnfc.type === SnapshotType.WARM) {
+    const description = 'contradicts a WARM type: memory fits the disks that it was captured with';
+    return [{ field: `snapshotDescriptor.vnfc[${index}].detachBefore`, description }];
+  }
   if (vnfc.powerOff === PowerOff.AFTER && vnfc.powerOnAfter) {
     return [{ field, description: 'AFTER contradicts powerOnAfter' }];
   }

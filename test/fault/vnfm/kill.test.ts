@@ -57,6 +57,42 @@ const createPowered: Job = {
   }),
 };
 
+const around = { powerOff: PowerOff.BEFORE, detachBefore: true, attachAfter: true };
+
+function attached(rig: CrashRig, { vnf }: Ready): string[] {
+  return rig.world.guest(`${vnf}.database-0`).spec.volumes.map(({ name }) => name);
+}
+
+/** The database's disk is detached before and attached after (clause 6.4.1 steps 9 and 30). */
+const createDetaching: Job = {
+  ...create,
+  steps: ['detach database-0', 'capture database-0', 'attach database-0', 'start database-0'],
+  vnfd: demoVnfd({ vnfc: [{ vduId: 'database', powerOnAfter: true, ...around }] }),
+  check: async (t, rig, vnfm, ready, done) => {
+    await create.check(t, rig, vnfm, ready, done);
+    t.deepEqual(attached(rig, ready), ['data']);
+  },
+};
+
+/** The same in a reversion (clause 6.4.3 steps 9 and 21). */
+const revertDetaching: Job = {
+  procedure: 'revert-to-vnf-snapshot',
+  steps: ['stop database-0', 'detach database-0', 'revert database-0', 'attach database-0'],
+  vnfd: demoVnfd({ vnfc: [{ vduId: 'database', powerOnAfter: true, ...around }] }),
+  start: (vnfm, { vnf, snapshot }) =>
+    vnfm.lcm.revertToVnfSnapshot({ vnfInstanceId: vnf, vnfSnapshotInfoId: snapshot }),
+  check: async (t, rig, _vnfm, ready, done) => {
+    const database = rig.world.guest(`${ready.vnf}.database-0`);
+    t.is(rig.world.guest(`${ready.vnf}.gateway-0`).memory, done ? 1 : 11);
+    t.is(database.memory, done ? 0 : 12);
+    t.is(database.state, done ? ComputeState.STOPPED : ComputeState.RUNNING);
+    t.deepEqual(attached(rig, ready), ['data']);
+    t.is(rig.world.snapshots.size, 2, 'no safety snapshot is left');
+    // The common check wants all to run.
+    database.state = ComputeState.RUNNING;
+  },
+};
+
 const createReplacing: Job = {
   ...create,
   steps: ['save', 'delete replaced'],
@@ -226,6 +262,7 @@ function setMemory(rig: CrashRig, vnf: string, base: number): void {
 
 function nameOf(job: Job): string {
   if (job === createPowered) return `${job.procedure}, powered off and on,`;
+  if (job === createDetaching || job === revertDetaching) return `${job.procedure}, detaching,`;
   return job === createReplacing ? `${job.procedure}, replacing one,` : job.procedure;
 }
 
@@ -273,7 +310,8 @@ function isStart(type: NotificationType): boolean {
 }
 
 const jobs = [
-  ...[create, createPowered, createReplacing, revert, createPackage, extract, heal],
+  ...[create, createPowered, createDetaching, createReplacing, revert, revertDetaching],
+  ...[createPackage, extract, heal],
   ...[instantiate, terminate, operate, deleteSnapshot, deletePackage],
 ];
 

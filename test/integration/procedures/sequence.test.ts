@@ -9,6 +9,7 @@ import {
   type OperationStep,
   StepState,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import {
   PowerOff,
   SnapshotType,
@@ -259,6 +260,69 @@ const poweredTitles = {
   indirect: '[6.4.2/5 6.4.2/48 Vnfsd.009 Vnfsd.010]',
 };
 
+const detached = test.macro({
+  title: (_given, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) =>
+    `procedures on ${driver}, ${mode}: disks are detached for their snapshot and their reversion ${detachedTitles[mode]}`,
+  exec: async (t: ExecutionContext, driver: 'wasmvm' | 'qemu', mode: keyof typeof modes) => {
+    const lab = await opened(t, driver, mode);
+    if (!lab) return;
+    const { create: creating, revert: reverting } = modes[mode];
+    const { id: vnfInstanceId } = await lab.instantiate(driver, false, (vnfd) => {
+      vnfd.snapshotDescriptor!.vnfc = ['database', 'gateway'].map((vduId) =>
+        create(VnfcSnapshotDescriptorSchema, {
+          ...{ vduId, powerOff: PowerOff.BEFORE, powerOnAfter: true },
+          ...{ detachBefore: true, attachAfter: true },
+        }),
+      );
+    });
+    const agent = await lab.agent(await lab.vnf(vnfInstanceId));
+    const lines = async () => (await agent.states())['database-0']!.lines;
+    const answer = (least: number) => () =>
+      lines().then(
+        (count) => count >= least,
+        () => false,
+      );
+    await eventually('the components work', answer(5), 180_000);
+    const taken = await lab.lcm.createVnfSnapshot({ vnfInstanceId });
+    const creation = await lab.follow(taken.lifecycleOperationOccurrenceId);
+    const created =
+      mode === 'direct'
+        ? ['5', '9', '17', '21', '30', '34', '25']
+        : ['5', '11', '23', '29', '42', '48', '35'];
+    t.deepEqual(told(t, creation).get(`${creating} database-0`), created);
+    // Both boot from the disks that were attached again, and go on.
+    const { vnfSnapshotInfoId } = taken;
+    const before = await bootedLines(lines);
+    await eventually('the components work on', answer(before + 60), 180_000);
+    const reverted = await lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId });
+    const reversion = await lab.follow(reverted.lifecycleOperationOccurrenceId);
+    // It was captured powered off, so it is off after the reversion.
+    const back = mode === 'direct' ? ['5', '9', '13', '17', '21'] : ['5', '11', '17', '23', '29'];
+    t.deepEqual(told(t, reversion).get(`${reverting} database-0`), back);
+    const changeStateTo = VnfState.STARTED;
+    const starting = await lab.lcm.operateVnf({ vnfInstanceId, changeStateTo });
+    await lab.follow(starting.lifecycleOperationOccurrenceId);
+    const after = await bootedLines(lines);
+    t.true(after < before + 60, `${after} lines, there were ${before + 60}: the disk went back`);
+  },
+});
+
+/** What a component that has just booted says first. */
+async function bootedLines(lines: () => Promise<number>): Promise<number> {
+  let found = 0;
+  const said = async () => {
+    found = await lines().catch(() => 0);
+    return found > 0;
+  };
+  await eventually('the components answer again, with what they wrote', said, 180_000);
+  return found;
+}
+
+const detachedTitles = {
+  direct: '[6.4.1/9 6.4.1/30 6.4.3/9 6.4.3/21 Vnfsd.011 Vnfsd.012]',
+  indirect: '[6.4.2/11 6.4.2/42 6.4.4/11 6.4.4/29 Vnfsd.011 Vnfsd.012]',
+};
+
 /** In indirect mode the NFVO has a record of every call that changed something, and in direct mode of none. */
 async function recorded(
   t: ExecutionContext,
@@ -288,6 +352,10 @@ test.serial(sequences, 'qemu', 'indirect');
 test.serial(powered, 'wasmvm', 'direct');
 test.serial(powered, 'wasmvm', 'indirect');
 test.serial(powered, 'qemu', 'indirect');
+test.serial(detached, 'wasmvm', 'direct');
+test.serial(detached, 'wasmvm', 'indirect');
+test.serial(detached, 'qemu', 'direct');
+test.serial(detached, 'qemu', 'indirect');
 test.serial(alone, 'wasmvm', 'direct');
 test.serial(alone, 'wasmvm', 'indirect');
 test.serial(alone, 'qemu', 'direct');

@@ -3,9 +3,7 @@
  */
 export const openRows: ReadonlySet<string> = new Set(
   `
-    6.4.1/9 6.4.1/30 6.4.2/11 6.4.2/42 6.4.3/9 6.4.3/21 6.4.4/11 6.4.4/29 5.3-2/target-host
-    5.1.3.2/tcp-established 5.1.3.2/path 5.1.3.3/tcp-established 5.1.3.3/file-locks 5.1.3.3/host
-    Vnfsd.011 Vnfsd.012
+    5.3-2/target-host 5.1.3.2/tcp-established 5.1.3.2/path 5.1.3.3/tcp-established 5.1.3.3/file-locks 5.1.3.3/host
   `
     .trim()
     .split(/\s+/),

@@ -11,7 +11,7 @@ import {
   type VnfSnapshotDescriptorSchema,
 } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { DriverView } from '../../../plugins/vnfm/plan/capabilities.ts';
-import type { Component, Situation } from '../../../plugins/vnfm/plan/situation.ts';
+import type { Component, Disk, Situation } from '../../../plugins/vnfm/plan/situation.ts';
 import { allCapabilities, fakeDriver } from './fake-world.ts';
 import { demoVnfd } from './rig.ts';
 
@@ -53,12 +53,17 @@ function capabilitiesWithout(missing: readonly CapabilityName[]): DriverCapabili
   };
 }
 
+/** A volume that its component has now. */
+export function disk(storageId: string, name: string, changes: Partial<Disk> = {}): Disk {
+  return { storageId, name, boot: false, position: 0, attached: true, ...changes };
+}
+
 /** A component of the demo as it runs. */
 export function component(vduId: string, changes: Partial<Component> = {}): Component {
   return {
     ...{ vnfcInstanceId: `${vduId}-0`, vduId, computeId: `vnf-x.${vduId}-0` },
     ...{ environment: fakeDriver, state: ComputeState.RUNNING, held: false },
-    disks: [{ storageId: `vnf-x.${vduId}-0.data`, name: 'data' }],
+    disks: [disk(`vnf-x.${vduId}-0.data`, 'data')],
     driver: driverWithout(),
     ...changes,
   };

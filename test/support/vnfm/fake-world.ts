@@ -175,4 +175,5 @@ export const allCapabilities: readonly CapabilityName[] = [
   CapabilityName.MEMORY_EXTERNAL,
   CapabilityName.DISK_EXTERNAL_INCREMENTAL,
   CapabilityName.ATOMIC_DISKS,
+  CapabilityName.HOT_PLUG,
 ];

@@ -1,4 +1,4 @@
-import { create } from '@bufbuild/protobuf';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import test from 'ava';
 import { Code } from '../../../../gen/google/rpc/code_pb.js';
 import { CapabilityName } from '../../../../gen/nfv/driver/v1/driver_pb.js';
@@ -14,9 +14,16 @@ import {
   SnapshotType,
   VnfcSnapshotDescriptorSchema,
 } from '../../../../gen/nfv/vnfd/v1/vnfd_pb.js';
+import type { DriverView } from '../../../../plugins/vnfm/plan/capabilities.ts';
 import { planSnapshot, type SnapshotWishes } from '../../../../plugins/vnfm/plan/snapshot-plan.ts';
 import { throwsRpc } from '../../../support/throws-rpc.ts';
-import { component, driverWithout, situation, vnfdOf } from '../../../support/vnfm/descriptors.ts';
+import {
+  component,
+  disk,
+  driverWithout,
+  situation,
+  vnfdOf,
+} from '../../../support/vnfm/descriptors.ts';
 
 const nothing: SnapshotWishes = {
   type: SnapshotType.UNSPECIFIED,
@@ -90,7 +97,7 @@ test('planSnapshot: what is left out is named with its reason [Vnfsd.003 Vnfsd.0
     );
     it.snapshotDescriptor!.vnfc = [typed('gateway', SnapshotType.WARM, ['data'])];
   });
-  const disks = ['data', 'scratch', 'logs'].map((name) => ({ name, storageId: `x.${name}` }));
+  const disks = ['data', 'scratch', 'logs'].map((name) => disk(`x.${name}`, name));
   const components = [component('gateway', { disks }), component('database')];
   const plan = planSnapshot(situation(vnfd, components), {
     ...nothing,
@@ -101,7 +108,7 @@ test('planSnapshot: what is left out is named with its reason [Vnfsd.003 Vnfsd.0
     'gateway-0/scratch: independent',
     'gateway-0/logs: the descriptor does not include it',
   ]);
-  t.deepEqual(plan.vnfcs[0]?.disks, [{ name: 'data', storageId: 'x.data' }]);
+  t.deepEqual(plan.vnfcs[0]?.disks, [disk('x.data', 'data')]);
 });
 
 test('planSnapshot: a component that the VNF does not have is refused with those it has', async (t) => {
@@ -237,6 +244,58 @@ test('planSnapshot: what does not run is not stopped, but booted when it shall b
   const off = { stopBefore: false, stopAfter: false };
   t.like(planned(powered('database', PowerOff.BEFORE)), { ...off, startAfter: false });
   t.like(planned(powered('database', PowerOff.NO, true)), { ...off, startAfter: true });
+});
+
+const detaching = (init: MessageInitShape<typeof VnfcSnapshotDescriptorSchema>) =>
+  vnfdOf(undefined, {
+    vnfc: [create(VnfcSnapshotDescriptorSchema, { ...init, vduId: 'database' })],
+  });
+const names = (disks: readonly { name: string }[] = []) => disks.map(({ name }) => name);
+
+test('planSnapshot: disks are detached before and attached after as the descriptor says [Vnfsd.011 Vnfsd.012]', (t) => {
+  const off = { powerOff: PowerOff.BEFORE };
+  for (const [init, detach, attach] of [
+    [{ ...off, detachBefore: true, attachAfter: true }, ['data', 'logs'], ['data', 'logs', 'old']],
+    [{ ...off, detachBefore: true }, ['data', 'logs'], []],
+    [{ ...off, attachAfter: true }, [], ['old']],
+    [off, [], []],
+  ] as const) {
+    const disks = [
+      disk('x.data', 'data', { boot: true }),
+      disk('x.logs', 'logs', { position: 1 }),
+      disk('x.old', 'old', { position: 2, attached: false }),
+    ];
+    const components = [component('gateway'), component('database', { disks })];
+    const planned = planSnapshot(situation(detaching(init), components), nothing).vnfcs[1];
+    t.deepEqual(names(planned?.disks), ['data', 'logs', 'old'], 'all are captured');
+    t.deepEqual([names(planned?.detach), names(planned?.attach)], [[...detach], [...attach]]);
+    t.false(planned?.memory);
+  }
+});
+
+test('planSnapshot: disks of a running guest are detached only by a driver that can, and never the one it runs from', async (t) => {
+  const vnfd = detaching({ detachBefore: true, attachAfter: true });
+  const components = (driver: DriverView, boot: boolean) => [
+    component('gateway'),
+    component('database', { driver, disks: [disk('x.data', 'data', { boot })] }),
+  ];
+  const able = driverWithout();
+  const unable = driverWithout(CapabilityName.HOT_PLUG);
+  const refused = async () => planSnapshot(situation(vnfd, components(unable, false)), nothing);
+  const missing = await throwsRpc(t, refused, {
+    code: Code.UNIMPLEMENTED,
+    reason: 'CAPABILITY_MISSING',
+  });
+  t.regex(missing.message, /HOT_PLUG/);
+  const booted = async () => planSnapshot(situation(vnfd, components(able, true)), nothing);
+  const contradiction = await throwsRpc(t, booted, {
+    code: Code.INVALID_ARGUMENT,
+    reason: 'DESCRIPTOR_CONTRADICTION',
+  });
+  t.regex(contradiction.message, /runs from disk "data"/);
+  const planned = planSnapshot(situation(vnfd, components(able, false)), nothing).vnfcs[1];
+  t.like(planned, { running: true, memory: false });
+  t.deepEqual(names(planned?.detach), ['data']);
 });
 
 test('planSnapshot: a warm snapshot of what is powered off before is refused as a contradiction [Vnfsd.009]', async (t) => {

@@ -222,6 +222,17 @@ test(
   /contradicts powerOnAfter/,
 );
 
+test(
+  fault,
+  'warm and detached before contradict each other',
+  (vnfd) => {
+    const vnfc = { vduId: 'gateway', type: SnapshotType.WARM, detachBefore: true };
+    snapshot(vnfd).vnfc = [create(VnfcSnapshotDescriptorSchema, vnfc)];
+  },
+  'snapshotDescriptor.vnfc[0].detachBefore',
+  /memory fits the disks/,
+);
+
 test('VNFD: a disk cannot have the name of the memory image', (t) => {
   const vnfd = vnfdOf((it) => {
     it.virtualStorageDesc[0]!.id = 'memory';
