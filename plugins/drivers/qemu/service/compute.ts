@@ -14,7 +14,7 @@ import {
   resourceExhausted,
 } from '../../../../sdk/errors.ts';
 import type { Handlers } from '../../../../sdk/server.ts';
-import { computeLock } from '../disks/tidy.ts';
+import { computeLock, withPinned } from '../disks/tidy.ts';
 import { unknownCompute, unknownNetwork, unknownVolume, wrongState } from '../errors.ts';
 import { disksMax, interfacesMax } from '../machine/arguments.ts';
 import { boot, liveMachine, observe, stop } from '../machine/lifecycle.ts';
@@ -96,9 +96,11 @@ export function computeHandlers(context: DriverContext): ComputeHandlers {
         context.changes.emit('deleted', computeId);
         return {};
       }),
-    attachVolume: ({ computeId, attachment, position }) =>
-      locked(computeId, async () => {
-        const { volumeId, name } = attachment!;
+    attachVolume: ({ computeId, attachment, position }) => {
+      const { volumeId, name } = attachment!;
+      // A merge of a volume that nobody has locks no compute resource: it is over, and no other begins, before somebody has it.
+      const layers = () => [context.store.get('volume', volumeId)?.activeLayerId ?? []].flat();
+      const attach = async () => {
         const present = context.compute(computeId).attachments.find((a) => a.volumeId === volumeId);
         if (present && present.name !== name) throw reused(volumeId);
         if (!present) {
@@ -107,7 +109,9 @@ export function computeHandlers(context: DriverContext): ComputeHandlers {
           replaceVolumes(context, compute, spec);
         }
         return answer(computeId);
-      }),
+      };
+      return withPinned(context, layers, () => locked(computeId, attach));
+    },
     detachVolume: ({ computeId, volumeId }) =>
       locked(computeId, async () => {
         if (!context.compute(computeId).attachments.some((a) => a.volumeId === volumeId)) {
