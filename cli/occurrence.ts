@@ -152,7 +152,9 @@ function activityOf({ name, progress }: OperationStep): string {
 
 function outcomeText(occurrence: LifecycleOperationOccurrence): string {
   const name = OperationState[occurrence.operationState];
-  const result = Object.entries(occurrence.result).map(resultText);
+  // Where each part of a snapshot lies is a table: `mano snapshot show`.
+  const told = Object.entries(occurrence.result).filter(([key]) => !key.includes('/'));
+  const result = told.map(resultText);
   const { error } = occurrence;
   const why = error ? `: ${error.reason}: ${error.detail}` : '';
   const warnings = occurrence.warnings.map((text) => `\nwarning: ${text}`).join('');

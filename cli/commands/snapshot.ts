@@ -177,6 +177,7 @@ function readCommands(snapshot: Command): void {
           return printJson({ snapshot: messageJson(VnfSnapshotInfoSchema, found) });
         }
         showSnapshot(found);
+        if (found.vnfSnapshot) showPlaces(found);
       }),
     );
 }
@@ -232,6 +233,22 @@ function showSnapshot(info: VnfSnapshotInfo): void {
       ];
     }),
   );
+}
+
+/** The VIM and the file paths (TR 32.842, VNF snapshot capture, step 7), and what the EM added. */
+function showPlaces({ captureReport, vnfSnapshot }: VnfSnapshotInfo): void {
+  const rows = (captureReport?.vnfcs ?? []).flatMap((vnfc) => {
+    const { vimConnectionId, resourceProviderId, resourceId } = vnfc.snapshotResource ?? {};
+    const vim = vimConnectionId || (resourceProviderId && `${resourceProviderId} (by the NFVO)`);
+    return vnfc.images.map(({ name, file }) => [
+      ...[vnfc.vnfcInstanceId, vim ?? '', resourceId ?? '', name],
+      file?.path ?? (vnfc.unknownReason || 'the driver tells no file'),
+    ]);
+  });
+  process.stdout.write('\n');
+  printTable(['VNFC', 'VIM', 'SNAPSHOT', 'IMAGE', 'FILE'], rows);
+  const names = vnfSnapshot?.emData.map(({ name }) => name) ?? [];
+  if (names.length > 0) process.stdout.write(`\nfrom the EM: ${names.join(', ')}\n`);
 }
 
 function taken(info: VnfSnapshotInfo): string {

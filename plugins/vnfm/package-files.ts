@@ -3,6 +3,7 @@ import { type VnfSnapshot, VnfSnapshotSchema } from '../../gen/nfv/vnf_lcm/v1/vn
 import { VnfdSchema } from '../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { dataLoss, invalidArgument, RpcError } from '../../sdk/errors.ts';
 import { findViolations } from '../../sdk/validation.ts';
+import { withoutPlaces } from './capture-report.ts';
 import type { Peers } from './peers.ts';
 import { checkVnfd } from './vnfd/validate.ts';
 
@@ -27,6 +28,9 @@ export async function readSnapshotRecord(
     throw invalid(packageId, 'vnfd.json', RpcError.from(thrown).message);
   }
   checkParts(packageId, snapshot);
+  for (const part of snapshot.vnfcSnapshots) {
+    if (part.instanceSnapshot) part.instanceSnapshot = withoutPlaces(part.instanceSnapshot);
+  }
   return { ...snapshot, vnfd };
 }
 

@@ -17,6 +17,7 @@ import { NotificationHub } from './notification/hub.ts';
 import { notificationService } from './notification/service.ts';
 import { connectPeers } from './peers.ts';
 import { procedures } from './procedures/all.ts';
+import { emDataService } from './services/em-data.ts';
 import { healHandler } from './services/heal.ts';
 import { indicatorService } from './services/indicators.ts';
 import { packageTransferHandlers } from './services/package-transfers.ts';
@@ -100,6 +101,7 @@ function services(vnfm: VnfmServices): ServiceImplementation[] {
       { ...packageHandlers(vnfm), ...packageTransferHandlers(vnfm) },
       { logger },
     ),
+    emDataService(vnfm),
     notificationService(vnfm),
     indicatorService(vnfm),
     operationOccurrenceService(vnfm.engine),

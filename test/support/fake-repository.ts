@@ -79,7 +79,7 @@ function repositoryService(repository: FakeRepository): ServiceImplementation {
     }),
     getPackageFile: async ({ packageId, name }) => {
       const content = repository.get(packageId).files.get(name);
-      if (!content) throw notFound('FILE_UNKNOWN', `there is no file "${name}"`);
+      if (!content) throw notFound('FILE_NOT_FOUND', `there is no file "${name}"`);
       return { content };
     },
     deletePackage: ({ packageId, call }) =>

@@ -31,7 +31,7 @@ import {
   openVolumeData,
 } from './snapshot-data.ts';
 import { beginImport, sealImport } from './snapshot-import.ts';
-import { deleteSnapshot, listSnapshots, updateSnapshot } from './snapshots.ts';
+import { deleteSnapshot, listSnapshots, updateSnapshot, withFiles } from './snapshots.ts';
 import { attachVolume, createVolume, deleteVolume, detachVolume } from './volumes.ts';
 
 /** Serves nfv.driver.v1.DriverService over an open driver. */
@@ -52,22 +52,22 @@ export function driverService(driver: Driver): ServiceImplementation {
       ...volumeHandlers(driver),
       ...holdHandlers(core),
       createInstanceSnapshot: async (request) => ({
-        snapshot: await createSnapshot(core, request),
+        snapshot: withFiles(core, await createSnapshot(core, request)),
       }),
       revertToInstanceSnapshot: (request) =>
         once.run('revert', request.computeId, request.call, async () => ({
           compute: await revertCompute(core, request),
         })),
       updateInstanceSnapshot: async (request) => ({
-        snapshot: await updateSnapshot(core, request),
+        snapshot: withFiles(core, await updateSnapshot(core, request)),
       }),
       listInstanceSnapshots: async ({ computeId, filter }) => ({
-        snapshots: listSnapshots(core, computeId).filter(
-          parseFilter(InstanceSnapshotSchema, filter),
-        ),
+        snapshots: listSnapshots(core, computeId)
+          .map((snapshot) => withFiles(core, snapshot))
+          .filter(parseFilter(InstanceSnapshotSchema, filter)),
       }),
       showInstanceSnapshot: async ({ snapshotId }) => ({
-        snapshot: core.inventory.snapshot(snapshotId).snapshot,
+        snapshot: withFiles(core, core.inventory.snapshot(snapshotId).snapshot),
       }),
       deleteInstanceSnapshot: async ({ snapshotId }) => {
         await deleteSnapshot(core, openings, snapshotId);
@@ -84,7 +84,7 @@ export function driverService(driver: Driver): ServiceImplementation {
       getMetadataAllocated: (request) => metadataAllocated(core, request),
       beginSnapshotImport: async (request) => ({ locations: await beginImport(core, request) }),
       sealSnapshotImport: async ({ snapshotId }) => ({
-        snapshot: await sealImport(core, snapshotId),
+        snapshot: withFiles(core, await sealImport(core, snapshotId)),
       }),
     },
     { logger: core.logger, random: core.random },

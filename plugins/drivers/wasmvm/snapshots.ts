@@ -1,4 +1,5 @@
 import { create } from '@bufbuild/protobuf';
+import { ImageFormat, LocalFileSchema } from '../../../gen/nfv/common/v1/common_pb.js';
 import type { UpdateInstanceSnapshotRequest } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import {
   type InstanceSnapshot,
@@ -7,7 +8,7 @@ import {
 import { failedPrecondition } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
 import { type ChangedMap, rebase } from './changed-map.ts';
-import { type Core, mapsKey, snapshotFolder, snapshotKey } from './core.ts';
+import { type Core, imagePath, mapsKey, snapshotFolder, snapshotKey } from './core.ts';
 import { remove } from './files.ts';
 import type { Snapshot, StoredMap } from './inventory.ts';
 import type { Openings } from './openings.ts';
@@ -21,6 +22,18 @@ export function listSnapshots(core: Core, computeId: string): InstanceSnapshot[]
     .filter(({ stage }) => stage === 'SEALED')
     .map(({ snapshot }) => snapshot)
     .filter((snapshot) => computeId === '' || snapshot.computeId === computeId);
+}
+
+/** A snapshot as it is told of: with the files that it is in. */
+export function withFiles(core: Core, snapshot: InstanceSnapshot): InstanceSnapshot {
+  const images = snapshot.images.map((image) => ({
+    ...image,
+    file: create(LocalFileSchema, {
+      path: imagePath(core, snapshot.snapshotId, image.name),
+      format: ImageFormat.RAW,
+    }),
+  }));
+  return create(InstanceSnapshotSchema, { ...snapshot, images });
 }
 
 /** Changes the name or the metadata. */

@@ -11,11 +11,13 @@ import { PackageKind } from '../../../gen/nfv/repository/v1/repository_pb.js';
 import {
   VnfInstanceSchema,
   type VnfSnapshot,
+  type VnfSnapshotInfo,
   VnfSnapshotSchema,
 } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { PackageState } from '../../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
 import { VnfdSchema } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { type OperationDefinition, type Step, sequence } from '../../../sdk/operations/engine.ts';
+import { packageFilesOf } from '../em-data.ts';
 import { partId } from '../identifiers.ts';
 import { packageInfoOf } from '../package-info.ts';
 import {
@@ -169,7 +171,8 @@ function compose(vnfm: Vnfm, input: Input): Step<Input> {
     callee: 'repository',
     deadlineMs: packDeadlineMs,
     run: async (context) => {
-      const snapshot = await snapshotOf(vnfm, input.vnfSnapshotInfoId);
+      const info = await snapshotOf(vnfm, input.vnfSnapshotInfoId);
+      const snapshot = info.vnfSnapshot!;
       const { package: composed } = await vnfm.peers.repository.composePackage(
         {
           packageId,
@@ -184,7 +187,7 @@ function compose(vnfm: Vnfm, input: Input): Step<Input> {
                 name: withPrefix(imageName, vnfcInstanceId),
               })),
           ),
-          files: filesOf(snapshot),
+          files: [...filesOf(snapshot), ...(await packageFilesOf(vnfm.store, info))],
           parentPackageId: input.parentPkgId,
           labels: labelsOf(input, snapshot),
           call: callOf(context),
@@ -192,14 +195,14 @@ function compose(vnfm: Vnfm, input: Input): Step<Input> {
         { signal: context.signal, deadlineMs: packDeadlineMs },
       );
       if (!composed) return;
-      const info = packageInfoOf(composed, snapshot, input.userDefinedData);
+      const listed = packageInfoOf(composed, snapshot, input.userDefinedData);
       context.result('vnfSnapshotPkgId', packageId);
-      context.result('storedBytes', String(info.storedBytes));
-      context.result('logicalBytes', String(info.logicalBytes));
+      context.result('storedBytes', String(listed.storedBytes));
+      context.result('logicalBytes', String(listed.logicalBytes));
       context.withEnd((tx) =>
         changeRecord(tx, vnfPackages, packageId, (record) => {
           const { state, operationInProgress } = record;
-          Object.assign(record, info, { state, operationInProgress });
+          Object.assign(record, listed, { state, operationInProgress });
         }),
       );
     },
@@ -247,9 +250,9 @@ function withPrefix(imageName: string, vnfc: string): string {
   return imageName.startsWith(prefixOf(vnfc)) ? imageName : prefixOf(vnfc) + imageName;
 }
 
-async function snapshotOf(vnfm: Vnfm, id: string): Promise<VnfSnapshot> {
+async function snapshotOf(vnfm: Vnfm, id: string): Promise<VnfSnapshotInfo> {
   const { value } = await requireRecord(vnfm.store, vnfSnapshots, id, unknownSnapshot);
-  if (value.vnfSnapshot) return value.vnfSnapshot;
+  if (value.vnfSnapshot) return value;
   throw notAvailable(id, 'it has no content');
 }
 

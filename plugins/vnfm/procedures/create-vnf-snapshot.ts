@@ -16,6 +16,7 @@ import {
   sequence,
 } from '../../../sdk/operations/engine.ts';
 import type { Transaction } from '../../../sdk/records/record-store.ts';
+import { deleteSnapshotRecord } from '../em-data.ts';
 import { isAlive } from '../plan/situation.ts';
 import type { SnapshotPlan, VnfcSnapshotPlan } from '../plan/snapshot-plan.ts';
 import { changeRecord, vnfInstances, vnfSnapshots } from '../records.ts';
@@ -215,7 +216,7 @@ async function recordPower(tx: Transaction, { plan, vnfInstanceId }: Input): Pro
 /** Nothing is kept of what did not become whole. */
 async function discard(tx: Transaction, input: CreateVnfSnapshotInput): Promise<void> {
   if (input.madeInfo) {
-    await tx.collection(vnfSnapshots).delete(input.vnfSnapshotInfoId);
+    await deleteSnapshotRecord(tx, input.vnfSnapshotInfoId);
     return;
   }
   await changeRecord(tx, vnfSnapshots, input.vnfSnapshotInfoId, (info) => {

@@ -13,6 +13,7 @@ import type { VnfcSnapshotInfo } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_
 import { VnfcSnapshotInfoSchema } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { dataLoss, internal, isRpcError } from '../../../sdk/errors.ts';
 import type { Step, StepContext } from '../../../sdk/operations/engine.ts';
+import { withoutPlaces } from '../capture-report.ts';
 import { partId } from '../identifiers.ts';
 import type { VimClients } from '../peers.ts';
 import type { SnapshotPlan, VnfcSnapshotPlan } from '../plan/snapshot-plan.ts';
@@ -242,7 +243,7 @@ export function vnfcSnapshotOf(
     vnfcInstanceId: vnfc.vnfcInstanceId,
     vduId: vnfc.vduId,
     vimConnectionId,
-    instanceSnapshot: toJson(InstanceSnapshotSchema, content),
+    instanceSnapshot: toJson(InstanceSnapshotSchema, withoutPlaces(content)),
     warm: content.memory,
   });
 }

@@ -8,6 +8,7 @@ import {
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { SnapshotAvailability } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { type OperationDefinition, parallel, type Step } from '../../../sdk/operations/engine.ts';
+import { deleteSnapshotRecord } from '../em-data.ts';
 import { changeRecord, vnfSnapshots } from '../records.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
@@ -50,7 +51,7 @@ export function deleteVnfSnapshot(vnfm: Vnfm): OperationDefinition<DeleteVnfSnap
     ],
     ended: async (tx, { to, input }) => {
       if (to === OperationState.COMPLETED) {
-        await tx.collection(vnfSnapshots).delete(input.vnfSnapshotInfoId);
+        await deleteSnapshotRecord(tx, input.vnfSnapshotInfoId);
         return;
       }
       await changeRecord(tx, vnfSnapshots, input.vnfSnapshotInfoId, (info) => {

@@ -20,6 +20,8 @@ import {
   type StepContext,
   sequence,
 } from '../../../sdk/operations/engine.ts';
+import { placesOf, withoutPlaces } from '../capture-report.ts';
+import { deleteSnapshotRecord, keepContents, readEmContents } from '../em-data.ts';
 import { partId } from '../identifiers.ts';
 import { readSnapshotRecord } from '../package-files.ts';
 import { DriverView } from '../plan/capabilities.ts';
@@ -63,7 +65,7 @@ export function extractPackage(vnfm: Vnfm): OperationDefinition<Input> {
     ended: async (tx, { to, input }) => {
       const { vnfSnapshotInfoId } = input;
       if (to !== OperationState.COMPLETED) {
-        await tx.collection(vnfSnapshots).delete(vnfSnapshotInfoId);
+        await deleteSnapshotRecord(tx, vnfSnapshotInfoId);
         return;
       }
       await changeRecord(tx, vnfSnapshots, vnfSnapshotInfoId, (info) => {
@@ -95,11 +97,14 @@ function download(vnfm: Vnfm): Step<Input> {
         environment: environments[part.vnfcInstanceId] ?? kindOf(snapshot, part),
       }));
       if (!force) await requireStamps(vnfm, context, snapshot, parts);
-      context.withEnd((tx) =>
-        changeRecord(tx, vnfSnapshots, vnfSnapshotInfoId, (info) => {
+      const { signal } = context;
+      const contents = await readEmContents(repository, vnfSnapshotPkgId, snapshot, signal);
+      context.withEnd(async (tx) => {
+        await keepContents(tx, vnfSnapshotInfoId, contents);
+        await changeRecord(tx, vnfSnapshots, vnfSnapshotInfoId, (info) => {
           info.vnfSnapshot = snapshot;
-        }),
-      );
+        });
+      });
       return { parts };
     },
     extend: (output) => [
@@ -194,7 +199,7 @@ function extract(vnfm: Vnfm, part: Found['parts'][number]): Step<Input> {
             (item) => item.vnfcInstanceId === vnfcInstanceId,
           );
           if (!target) return;
-          target.instanceSnapshot = whole;
+          target.instanceSnapshot = withoutPlaces(whole);
           target.vimConnectionId = vim;
         }),
       );
@@ -233,6 +238,11 @@ function store(vnfm: Vnfm, parts: Found['parts']): Step<Input> {
       if (lost)
         throw internal('SNAPSHOT_LOST', `the VIM does not have "${lost}" after extracting it`);
       context.result('vnfSnapshotInfoId', vnfSnapshotInfoId);
+      for (const { vnfcInstanceId } of parts) {
+        const id = partId(vnfSnapshotInfoId, vnfcInstanceId);
+        const found = snapshots.find(({ snapshotId }) => snapshotId === id)!;
+        for (const [key, value] of placesOf(vnfcInstanceId, vim, found)) context.result(key, value);
+      }
     },
   };
 }

@@ -3,6 +3,7 @@ import { OperationType } from '../../../gen/nfv/operation/v1/operation_occurrenc
 import { PackageKind } from '../../../gen/nfv/repository/v1/repository_pb.js';
 import { invalidArgument } from '../../../sdk/errors.ts';
 import type { OperationDefinition, Step, StepContext } from '../../../sdk/operations/engine.ts';
+import { readEmContents } from '../em-data.ts';
 import { readSnapshotRecord } from '../package-files.ts';
 import { packageInfoOf } from '../package-info.ts';
 import { vnfPackages } from '../records.ts';
@@ -106,6 +107,8 @@ function list(vnfm: Vnfm): Step<Input> {
         throw invalidArgument('PACKAGE_INVALID', text, { package: packageId });
       }
       const snapshot = await readSnapshotRecord(repository, packageId, signal);
+      // Read for the check alone: what does not fit is found now, not when the snapshot is needed.
+      await readEmContents(repository, packageId, snapshot, signal);
       const info = packageInfoOf(stored, snapshot, {});
       context.result('package', packageId);
       context.withEnd(async (tx) => {

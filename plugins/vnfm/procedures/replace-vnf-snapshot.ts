@@ -3,7 +3,7 @@ import type { JsonValue } from '@bufbuild/protobuf';
 import type { VnfSnapshotInfo } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { RpcError } from '../../../sdk/errors.ts';
 import type { Step } from '../../../sdk/operations/engine.ts';
-import { vnfSnapshots } from '../records.ts';
+import { deleteSnapshotRecord } from '../em-data.ts';
 import type { Vnfm } from '../vnfm.ts';
 import { callOf } from './define.ts';
 
@@ -52,7 +52,7 @@ export function deleteReplacedStep<I extends JsonValue>(
       }
       context.note(vnfSnapshotInfoId);
       context.withEnd(async (tx) => {
-        await tx.collection(vnfSnapshots).delete(vnfSnapshotInfoId);
+        await deleteSnapshotRecord(tx, vnfSnapshotInfoId);
       });
     },
   };

@@ -9,6 +9,7 @@ import {
 } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { aborted } from '../../../sdk/errors.ts';
 import type { Step, StepContext } from '../../../sdk/operations/engine.ts';
+import { placesOf } from '../capture-report.ts';
 import { consistencyOf, isCommonHold, type VnfcObservation } from '../consistency.ts';
 import type { SnapshotPlan, VnfcSnapshotPlan } from '../plan/snapshot-plan.ts';
 import { changeRecord, requireRecord, unknownVnf, vnfInstances, vnfSnapshots } from '../records.ts';
@@ -66,6 +67,7 @@ export function saveSnapshot(vnfm: Vnfm): Step<CreateVnfSnapshotInput> {
       const skewMs = Number(skew?.seconds ?? 0n) * 1000 + (skew?.nanos ?? 0) / 1e6;
       context.note(`${ConsistencyLevel[level]}, skew ${skewMs} ms`);
       context.result('vnfSnapshotInfoId', context.input.vnfSnapshotInfoId);
+      reportPlaces(context);
       context.withEnd((tx) =>
         changeRecord(tx, vnfSnapshots, context.input.vnfSnapshotInfoId, (info) => {
           info.vnfSnapshot = snapshot;
@@ -73,6 +75,15 @@ export function saveSnapshot(vnfm: Vnfm): Step<CreateVnfSnapshotInput> {
       );
     },
   };
+}
+
+/** TR 32.842, VNF snapshot capture, steps 6 and 7: the VIM and the file paths, for whoever asked. */
+function reportPlaces(context: Context): void {
+  const { plan, vim } = context.input;
+  for (const { vnfcInstanceId } of plan.vnfcs) {
+    const content = captured(context, vnfcInstanceId);
+    for (const [key, value] of placesOf(vnfcInstanceId, vim, content)) context.result(key, value);
+  }
 }
 
 async function assemble(vnfm: Vnfm, context: Context): Promise<VnfSnapshot> {

@@ -1,4 +1,5 @@
 import { PackageKind } from '../../../gen/nfv/repository/v1/repository_pb.js';
+import type { InstanceSnapshot } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import {
   SnapshotAvailability,
   type VnfSnapshotInfo,
@@ -7,6 +8,7 @@ import {
   PackageState,
   type VnfSnapshotPkgInfo,
 } from '../../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
+import { captureReport, type PresentSnapshots } from '../capture-report.ts';
 import type { Vnfm } from '../vnfm.ts';
 
 /** The largest page that the repository gives. */
@@ -14,7 +16,7 @@ const pageSize = 1000;
 
 /**
  * Snapshots with their availability as the VIM has it now (Vnfm.008). LOST when a driver does not
- * have a part any more, UNSPECIFIED ("unknown") when the VIM cannot be asked. What an operation is
+ * have a part any more, UNSPECIFIED ("unknown") when the VIM cannot be asked, and where its files are as the VIM says. What an operation is
  * filling is shown without content.
  */
 export async function withPresentAvailability(
@@ -29,12 +31,15 @@ export async function withPresentAvailability(
       return info.availability === DELETING ? info : { ...info, vnfSnapshot: undefined as never };
     }
     const parts = info.vnfSnapshot?.vnfcSnapshots ?? [];
+    const mode = vnfm.config.resourceManagement;
+    const report = info.vnfSnapshot && captureReport(info.vnfSnapshot, present, mode);
+    const told = { ...info, ...(report && { captureReport: report }) };
     const known = parts.map((part) => {
       const ids = present.get(part.vimConnectionId);
       return ids?.has(part.instanceSnapshot?.snapshotId ?? '');
     });
-    if (known.some((here) => here === undefined)) return { ...info, availability: UNSPECIFIED };
-    return { ...info, availability: known.every((here) => here) ? AVAILABLE : LOST };
+    if (known.some((here) => here === undefined)) return { ...told, availability: UNSPECIFIED };
+    return { ...told, availability: known.every((here) => here) ? AVAILABLE : LOST };
   });
 }
 
@@ -43,7 +48,7 @@ async function presentSnapshots(
   vnfm: Vnfm,
   infos: readonly VnfSnapshotInfo[],
   signal: AbortSignal,
-): Promise<Map<string, Set<string>>> {
+): Promise<PresentSnapshots> {
   const wanted = new Map<string, string[]>();
   for (const { vnfSnapshot, availability } of infos) {
     if (availability !== SnapshotAvailability.AVAILABLE) continue;
@@ -52,13 +57,13 @@ async function presentSnapshots(
       wanted.set(vimConnectionId, [...ids, instanceSnapshot?.snapshotId ?? '']);
     }
   }
-  const present = new Map<string, Set<string>>();
+  const present = new Map<string, Map<string, InstanceSnapshot>>();
   for (const [vim, snapshotIds] of wanted) {
     try {
       const { snapshots } = await vnfm.peers
         .vim(vim)
         .compute.queryVirtualisedComputeResourceSnapshots({ snapshotIds }, { signal });
-      present.set(vim, new Set(snapshots.map((snapshot) => snapshot.snapshotId)));
+      present.set(vim, new Map(snapshots.map((snapshot) => [snapshot.snapshotId, snapshot])));
     } catch (error) {
       vnfm.logger.warn('the VIM cannot be asked for snapshots', { vim, error });
     }

@@ -16,6 +16,7 @@ import { failedPrecondition, invalidArgument } from '../../../sdk/errors.ts';
 import type { Transaction } from '../../../sdk/records/record-store.ts';
 import type { IdempotentRequest } from '../../../sdk/request-ids.ts';
 import type { HandlerContext, Handlers } from '../../../sdk/server.ts';
+import { deleteSnapshotRecord } from '../em-data.ts';
 import { newIdentifier } from '../identifiers.ts';
 import { explainRevert, explainSnapshot } from '../plan/explain.ts';
 import { planRevert } from '../plan/revert-plan.ts';
@@ -296,7 +297,7 @@ async function deleteEmpty(vnfm: VnfmServices, id: string) {
     await checkFree(tx, snapshotUse(id, 'exclusive'));
     const { value } = await requireRecord(tx, vnfSnapshots, id, unknownSnapshot);
     if (value.availability !== EMPTY) throw notEmpty(id);
-    await tx.collection(vnfSnapshots).delete(id);
+    await deleteSnapshotRecord(tx, id);
   });
   return { lifecycleOperationOccurrenceId: '' };
 }

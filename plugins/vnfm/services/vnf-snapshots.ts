@@ -21,6 +21,7 @@ import { readAll, select } from './listing.ts';
 
 /** Left out of lists unless asked for. */
 const excludedByDefault = [
+  'capture_report',
   'vnf_snapshot/vnf_instance',
   'vnf_snapshot/vnfc_snapshots',
   'vnf_snapshot/vnfd',

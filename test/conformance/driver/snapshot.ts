@@ -1,4 +1,5 @@
 import { strict as assert } from 'node:assert';
+import { stat } from 'node:fs/promises';
 import { ImageRole } from '../../../gen/nfv/common/v1/common_pb.js';
 import {
   CapabilityName,
@@ -51,6 +52,10 @@ export const snapshotChecks: readonly Check[] = [
       for (const name of Object.keys(guest.volumes)) assert.equal(roles.get(name), ImageRole.DISK);
       assert.equal(roles.get('memory'), ImageRole.MEMORY);
       assert(taken.images.every(({ sizeBytes }) => sizeBytes > 0n));
+      // A driver that keeps them elsewhere than in files names none.
+      for (const { name, file } of taken.images) {
+        if (file !== undefined) assert((await stat(file.path)).size > 0, name);
+      }
       assert(taken.memory && taken.compatibility && taken.spec && !taken.imported);
       assert.equal(taken.memoryTechnique, MemoryTechnique.EXTERNAL);
       assert.notEqual(taken.diskTechnique, DiskTechnique.UNSPECIFIED);

@@ -316,4 +316,17 @@ export const sections: readonly Section[] = [
       ]),
     ],
   },
+  {
+    title: '3GPP TR 32.842: VNF snapshot capture',
+    rows: rows('capture/', [
+      ['1', 'the EM asks for a snapshot of a VNF or of any of its components', operations],
+      ['2', 'the VNFM identifies the VNFCs and determines their order', `${plan}/selection.ts`],
+      ['3', 'the VNFM asks the VIM for each VNFC', `${does}/create-vnfc-snapshot.ts`],
+      ['4', 'VIM and NFVI take the snapshots', `${vim}/compute.ts`],
+      ['5', 'the VIM answers with the file paths', `${vim}/compute.ts`],
+      ['6', 'the VNFM prepares the result report', `${vnfm}/capture-report.ts`],
+      ['7', 'the EM is told the VIM and the file paths', `${does}/save-vnf-snapshot.ts`],
+      ['8', 'the EM adds its own information', `${serves}/em-data.ts`],
+    ]),
+  },
 ];

@@ -12,6 +12,7 @@ import {
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { OperationOccurrenceService } from '../../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
 import { VnfIndicatorService } from '../../../gen/nfv/vnf_indicator/v1/vnf_indicator_pb.js';
+import { EmDataService } from '../../../gen/nfv/vnf_lcm/v1/em_data_service_pb.js';
 import { VnfLcmService } from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
 import { VnfSnapshotNotificationService } from '../../../gen/nfv/vnf_snapshot_notification/v1/vnf_snapshot_notification_pb.js';
 import { VnfSnapshotPackageService } from '../../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
@@ -75,6 +76,7 @@ export function surroundings(): Surroundings {
 export function clientsOf(transport: Transport) {
   return {
     lcm: createClient(VnfLcmService, transport),
+    emData: createClient(EmDataService, transport),
     packages: createClient(VnfSnapshotPackageService, transport),
     operations: createClient(OperationOccurrenceService, transport),
     notifications: createClient(VnfSnapshotNotificationService, transport),

@@ -18,13 +18,13 @@ import type { Handlers } from '../../../../sdk/server.ts';
 import { layersLock } from '../disks/tidy.ts';
 import { capabilityMissing, unknownVolume, wrongState } from '../errors.ts';
 import { observe } from '../machine/lifecycle.ts';
-import { memoryImage, stateImage } from '../snapshots/capture.ts';
 import { allocatedRuns, changedRuns, type Run } from '../snapshots/changed-map.ts';
 import { beginImport, importFile, importFolder, sealImport } from '../snapshots/import.ts';
 import { closeOpening, fileSize, recordOpening, serveLayer } from '../snapshots/openings.ts';
 import type { DriverContext } from '../state/context.ts';
 import type { LayerRecord, SnapshotRecord } from '../state/records.ts';
 import { ownerOf, snapshotMessage } from './messages.ts';
+import { imageFile, layerFormats, withFiles } from './snapshot-files.ts';
 import { snapshotRecord, tidyLater } from './snapshots.ts';
 
 const extentsPerMessageMax = 4096;
@@ -80,7 +80,7 @@ export function dataHandlers(context: DriverContext): DataHandlers {
       }),
     sealSnapshotImport: ({ snapshotId }) =>
       context.locks.run(`snapshot ${snapshotId}`, async () => ({
-        snapshot: snapshotMessage(await sealImport(context, snapshotId)),
+        snapshot: withFiles(context, await sealImport(context, snapshotId)),
       })),
   };
 }
@@ -101,8 +101,6 @@ function imageOf(record: SnapshotRecord, name: string): SnapshotImage {
   const text = `snapshot ${record.snapshotId} has no image "${name}"`;
   throw notFound('IMAGE_UNKNOWN', text, { snapshot_id: record.snapshotId, image: name });
 }
-
-const formats = { qcow2: ImageFormat.QCOW2, raw: ImageFormat.RAW } as const;
 
 function fileLocation(
   image: Pick<SnapshotImage, 'name' | 'role' | 'sizeBytes'>,
@@ -155,10 +153,8 @@ async function locate(
   image: SnapshotImage,
   served: { token: string; index: number } | undefined,
 ): Promise<Location> {
-  const folder = context.folders.snapshot(record.snapshotId);
   if (image.role !== ImageRole.DISK) {
-    const { file } = image.role === ImageRole.MEMORY ? memoryImage : stateImage;
-    const path = join(folder, file);
+    const { path } = imageFile(context, record, image);
     const sizeBytes = BigInt(await fileSize(path));
     return fileLocation({ ...image, sizeBytes }, path, ImageFormat.RAW);
   }
@@ -186,7 +182,7 @@ const layerLocation = (
   context: DriverContext,
   image: Pick<SnapshotImage, 'name' | 'role' | 'sizeBytes'>,
   layer: LayerRecord,
-): Location => fileLocation(image, context.folders.layer(layer), formats[layer.format]);
+): Location => fileLocation(image, context.folders.layer(layer), layerFormats[layer.format]);
 
 async function openVolume(context: DriverContext, volumeId: string): Promise<Location> {
   return context.locks.run(layersLock, async () => {

@@ -25,6 +25,7 @@ import { revert } from '../snapshots/revert.ts';
 import type { DriverContext } from '../state/context.ts';
 import type { SnapshotRecord } from '../state/records.ts';
 import { computeMessage, snapshotMessage } from './messages.ts';
+import { withFiles } from './snapshot-files.ts';
 
 const holdMsDefault = 60_000;
 const holdMsMax = 600_000;
@@ -44,7 +45,7 @@ export function snapshotHandlers(context: DriverContext): SnapshotHandlers {
   return {
     createInstanceSnapshot: (request) =>
       context.locks.run(computeLock(request.computeId), async () => ({
-        snapshot: snapshotMessage(await createSnapshot(context, request)),
+        snapshot: withFiles(context, await createSnapshot(context, request)),
       })),
     revertToInstanceSnapshot: (request) =>
       loading(context, request, async () => {
@@ -75,12 +76,13 @@ export function snapshotHandlers(context: DriverContext): SnapshotHandlers {
         else snapshot.metadata[key] = value;
       }
       const instance = toJson(InstanceSnapshotSchema, snapshot);
-      context.store.put('snapshot', snapshotId, { ...record, instance });
-      return { snapshot };
+      const changed = { ...record, instance };
+      context.store.put('snapshot', snapshotId, changed);
+      return { snapshot: withFiles(context, changed) };
     },
     listInstanceSnapshots: async ({ computeId, filter }) => {
       const matches = parseFilter(InstanceSnapshotSchema, filter);
-      const snapshots = snapshotsInOrder(context).map(snapshotMessage);
+      const snapshots = snapshotsInOrder(context).map((record) => withFiles(context, record));
       return {
         snapshots: snapshots.filter(
           (snapshot) => (computeId === '' || snapshot.computeId === computeId) && matches(snapshot),
@@ -88,7 +90,7 @@ export function snapshotHandlers(context: DriverContext): SnapshotHandlers {
       };
     },
     showInstanceSnapshot: async ({ snapshotId }) => ({
-      snapshot: snapshotMessage(snapshotRecord(context, snapshotId)),
+      snapshot: withFiles(context, snapshotRecord(context, snapshotId)),
     }),
     deleteInstanceSnapshot: async ({ snapshotId }) => {
       await context.locks.run(`snapshot ${snapshotId}`, () => deleteSnapshot(context, snapshotId));
