@@ -15,8 +15,8 @@ import type { Vnfm } from '../vnfm.ts';
 const pageSize = 1000;
 
 /**
- * Snapshots with their availability as the VIM has it now (Vnfm.008). LOST when a driver does not
- * have a part any more, UNSPECIFIED ("unknown") when the VIM cannot be asked, and where its files are as the VIM says. What an operation is
+ * Snapshots with their availability as the VIM has it now (Vnfm.008), and where their files are. LOST when a driver does not
+ * have a part any more, UNSPECIFIED ("unknown") when the VIM cannot be asked. What an operation is
  * filling is shown without content.
  */
 export async function withPresentAvailability(
