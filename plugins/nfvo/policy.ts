@@ -188,7 +188,7 @@ function windowsOf(value: unknown, path: string): SnapshotWindow[] {
 }
 
 /** Who could not look, let go or give back would leave guests held and resources lost. */
-const neverRefused = /^(Query|Release|Unquiesce|Terminate|Delete|Close)/;
+const neverRefused = /^(Query|Release|Unquiesce|Attach|Terminate|Delete|Close)/;
 
 const unknownOfResources = [
   ...['vnfdIds', 'expectedBytesAbove', 'vnfMetadata', 'windows', 'quota'],
