@@ -83,11 +83,15 @@ export const idempotencyChecks: readonly Check[] = [
       const snapshotId = kit.id('once');
       kit.tracker.snapshots.add(snapshotId);
       const volumeIds = Object.values(guest.volumes);
-      const request = { computeId: guest.computeId, snapshotId, memory: true, volumeIds };
+      const metadata = { one: '1', two: '2' };
+      const request = { computeId: guest.computeId, snapshotId, memory: true, volumeIds, metadata };
       const first = await kit.client.createInstanceSnapshot(request);
-      assert.deepEqual(await kit.client.createInstanceSnapshot(request), first);
-      const other = kit.client.createInstanceSnapshot({ ...request, memory: false });
-      await fails(other, Code.ALREADY_EXISTS, 'ID_REUSED');
+      const turned = { ...request, metadata: { two: '2', one: '1' } };
+      assert.deepEqual(await kit.client.createInstanceSnapshot(turned), first);
+      for (const change of [{ memory: false }, { metadata: { ...metadata, two: '3' } }]) {
+        const other = kit.client.createInstanceSnapshot({ ...request, ...change });
+        await fails(other, Code.ALREADY_EXISTS, 'ID_REUSED');
+      }
     },
   },
   {

@@ -218,6 +218,11 @@ const wrongConditions: [string, object, RegExp][] = [
     { resourceCalls: ['HoldVirtualisedComputeResource'], decision: 'ask' },
     /resource calls cannot wait/,
   ],
+  [
+    'that a disk which was detached stays so',
+    { resourceCalls: ['AttachVirtualisedStorageResource'] },
+    /AttachVirtualisedStorageResource lets go, gives back or looks/,
+  ],
 ];
 
 for (const [what, conditions, message] of wrongConditions) {

@@ -176,9 +176,10 @@ function assertAskedForPossible(request: CreateInstanceSnapshotRequest): void {
 
 /** What makes two requests the same: everything but on whose behalf they are made. */
 function canonical(request: CreateInstanceSnapshotRequest): string {
-  const json = toJson(CreateInstanceSnapshotRequestSchema, request) as Record<string, unknown>;
-  const { call: _, leaseId: __, ...rest } = json;
-  return JSON.stringify(rest, Object.keys(rest).sort());
+  const metadata = Object.fromEntries(Object.entries(request.metadata).sort());
+  const json = toJson(CreateInstanceSnapshotRequestSchema, { ...request, metadata });
+  const { call: _, leaseId: __, ...rest } = json as Record<string, unknown>;
+  return JSON.stringify(rest);
 }
 
 async function deleteSnapshot(context: DriverContext, snapshotId: string): Promise<void> {
