@@ -1,12 +1,16 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import test, { type ExecutionContext } from 'ava';
 import {
   OperationState,
   StepState,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { CancelMode } from '../../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
 import { ComputeState } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import type { SnapshotPlan } from '../../../gen/nfv/vnf_lcm/v1/plan_pb.js';
 import { PowerOff, VirtualStorageDescSchema } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { failedPrecondition } from '../../../sdk/errors.ts';
+import { eventually } from '../../support/eventually.ts';
 import { watchAsVnf } from '../../support/vnfm/fake-vnf.ts';
 import { demoVnfd, finished, instantiated, type Rig, startRig } from '../../support/vnfm/rig.ts';
 
@@ -138,3 +142,35 @@ for (const method of ['detach', 'revert', 'attach']) {
     t.is(database().state, ComputeState.RUNNING);
   });
 }
+
+test('volumes: a cancel while they are detached attaches them again', async (t) => {
+  const { rig, vnf, attached, database } = await started(t, around);
+  const reached = { it: false };
+  rig.world.before('capture', 'database-0', async () => {
+    reached.it = true;
+    await sleep(200);
+  });
+  const asked = await rig.lcm.createVnfSnapshot({ vnfInstanceId: vnf });
+  const { lifecycleOperationOccurrenceId } = asked;
+  await eventually('they are detached', () => reached.it);
+  t.deepEqual(attached(), ['scratch']);
+  const cancelMode = CancelMode.FORCEFUL;
+  await rig.operations.cancelLifecycleOperation({ lifecycleOperationOccurrenceId, cancelMode });
+  const end = await finished(rig, lifecycleOperationOccurrenceId);
+  t.is(end.operationState, OperationState.ROLLED_BACK);
+  t.deepEqual(attached(), ['data', 'scratch', 'logs']);
+  t.is(database().state, ComputeState.RUNNING);
+});
+
+test('volumes: a plan says which would be detached and attached, and does nothing', async (t) => {
+  const { rig, vnf, attached } = await started(t, around);
+  const ofDatabase = (plan: SnapshotPlan | undefined) =>
+    plan!.vnfcs.find(({ vnfcInstanceId }) => vnfcInstanceId === 'database-0')!;
+  const creation = await rig.lcm.createVnfSnapshot({ vnfInstanceId: vnf, validateOnly: true });
+  t.like(ofDatabase(creation.plan), { detached: ['data', 'logs'], attached: ['data', 'logs'] });
+  t.deepEqual(attached(), ['data', 'scratch', 'logs']);
+  const { vnfSnapshotInfoId } = await taken(rig, vnf);
+  const request = { vnfInstanceId: vnf, vnfSnapshotInfoId, validateOnly: true };
+  const reversion = await rig.lcm.revertToVnfSnapshot(request);
+  t.like(ofDatabase(reversion.plan), { detached: ['data', 'logs'], attached: ['data', 'logs'] });
+});
