@@ -3,7 +3,7 @@
  */
 export const openRows: ReadonlySet<string> = new Set(
   `
-    5.3-2/target-host 5.1.3.2/tcp-established 5.1.3.2/path 5.1.3.3/tcp-established 5.1.3.3/file-locks 5.1.3.3/host
+    5.3-2/target-host 5.1.3.2/path 5.1.3.3/host
   `
     .trim()
     .split(/\s+/),

@@ -39,6 +39,9 @@ const rootCause = `${vnfm}/automation/fault-watch.ts`;
 const lifecycle = `${does}/heal-vnf.ts`;
 const transfers = `${serves}/package-transfers.ts`;
 
+/** Such state lies in the memory of a guest's kernel; a connection comes back when both its ends are in the snapshot. */
+const kernelOfGuest = 'qemu, with memory; a guest of wasmvm has no kernel to keep such state';
+
 export const sections: readonly Section[] = [
   {
     title: 'Clauses 5.2.2 to 5.2.9 and table 5.3-1: the procedures as the use cases need them',
@@ -145,24 +148,14 @@ export const sections: readonly Section[] = [
         ['leave-running', 'and it runs on', 'plugins/drivers'],
         ['stop', 'and it is stopped after', `${does}/power.ts`],
         ['quiesce', 'with its file systems quiesced', 'plugins/drivers'],
-        [
-          'tcp-established',
-          'with open TCP connections',
-          undefined,
-          'a driver for containers, which is not here',
-        ],
+        ['tcp-established', 'with open TCP connections', 'plugins/drivers/qemu', kernelOfGuest],
         ['atomic', 'all of it or nothing', 'plugins/drivers'],
         ['path', 'at a path of the caller'],
       ]),
       ...rows('5.1.3.3/', [
         ['revert', 'goes back to the last or a named snapshot', 'plugins/drivers'],
-        [
-          'tcp-established',
-          'with open TCP connections',
-          undefined,
-          'a driver for containers, which is not here',
-        ],
-        ['file-locks', 'with file locks', undefined, 'a driver for containers, which is not here'],
+        ['tcp-established', 'with open TCP connections', 'plugins/drivers/qemu', kernelOfGuest],
+        ['file-locks', 'with file locks', 'plugins/drivers/qemu', kernelOfGuest],
         ['state', 'into the state of the snapshot or another one', 'plugins/drivers'],
         ['force', 'also where not all information is there'],
         [
