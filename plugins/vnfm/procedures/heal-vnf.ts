@@ -6,6 +6,7 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { OperationType } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { SnapshotPurpose } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import { RpcError } from '../../../sdk/errors.ts';
 import type {
   OperationDefinition,
   PlanItem,
@@ -27,7 +28,10 @@ const diagnosisDeadlineMs = 60_000;
 type Input = HealVnfInput;
 type Item = PlanItem<Input>;
 
-/** The procedure. What was done is undone by going back to the snapshot before, when there is one. */
+/**
+ * The procedure. What was done is undone by going back to the snapshot before. Without one nothing brings back what a
+ * restart or a reversion took: the failure ends in FAILED_TEMP, not as if it had been rolled back.
+ */
 export function healVnf(vnfm: Vnfm): OperationDefinition<Input> {
   return defineProcedure<Input>({
     name: healVnfName,
@@ -76,10 +80,10 @@ function treatment(vnfm: Vnfm, finding: Finding, input: Input): Item[] {
     case 'restart':
       return [
         ...(input.snapshotBefore ? [snapshotStep(vnfm, finding, SnapshotPurpose.RECOVERY)] : []),
-        restartStep(vnfm, finding),
+        restartStep(vnfm, finding, input),
         // With a snapshot before, going back to it is what a failure leads to.
         ...(finding.snapshotId === '' || input.snapshotBefore
-          ? [healthStep(vnfm, 'well after the restart')]
+          ? [healthStep(vnfm, 'well after the restart', finding)]
           : [
               lookStep(vnfm),
               revertStep(vnfm, finding),
@@ -107,21 +111,41 @@ function snapshotStep(vnfm: Vnfm, finding: Finding, purpose: SnapshotPurpose): S
 }
 
 /** 6.5.1 step 13: the requested action. */
-function restartStep(vnfm: Vnfm, finding: Finding): Step<Input> {
+function restartStep(vnfm: Vnfm, finding: Finding, { snapshotBefore }: Input): Step<Input> {
   return {
     ...work('restart', '6.5.1', '13'),
-    run: (context) => restart(vnfm, context, finding.vnfcInstanceIds),
+    irreversible: !snapshotBefore,
+    run: (context) =>
+      sayingWhatStays(context, finding, () => restart(vnfm, context, finding.vnfcInstanceIds)),
   };
 }
 
-function healthStep(vnfm: Vnfm, name: string): Step<Input> {
+function healthStep(vnfm: Vnfm, name: string, finding?: Finding): Step<Input> {
   return {
     ...work(name, 'Micromano', ''),
     callee: 'vnf',
-    run: async (context) => {
-      context.note(await awaitHealth(vnfm, context.input, context.signal));
-    },
+    run: (context) =>
+      sayingWhatStays(context, finding, async () => {
+        context.note(await awaitHealth(vnfm, context.input, context.signal));
+      }),
   };
+}
+
+/** A failure without a snapshot before says what of the healing stays done. */
+async function sayingWhatStays(
+  context: StepContext<Input>,
+  finding: Finding | undefined,
+  run: () => Promise<void>,
+): Promise<void> {
+  try {
+    await run();
+  } catch (thrown) {
+    if (finding === undefined || context.input.snapshotBefore) throw thrown;
+    const { code, reason, message, metadata } = RpcError.from(thrown);
+    const which = finding.vnfcInstanceIds.join(', ') || 'all components';
+    const stays = `there is no snapshot to undo the healing with: ${which} may be stopped or restarted, and what was in their memory is lost`;
+    throw new RpcError(code, reason, `${message}; ${stays}`, metadata);
+  }
 }
 
 /** Whether the restart was enough; if not, the reversion follows. */
@@ -145,6 +169,7 @@ function lookStep(vnfm: Vnfm): Step<Input> {
 function revertStep(vnfm: Vnfm, finding: Finding): Step<Input> {
   return {
     ...work('revert', '6.5.2', '8'),
+    irreversible: true,
     run: async (context) => {
       const looked = context.outputIfDone<JsonObject>('look');
       if (looked?.well === true) context.skip('the restart was enough');

@@ -22,7 +22,7 @@ import {
   startRig,
 } from '../../support/vnfm/rig.ts';
 
-const { COMPLETED, ROLLED_BACK } = OperationState;
+const { COMPLETED, FAILED_TEMP, ROLLED_BACK } = OperationState;
 const { RUNNING, FAILED } = ComputeState;
 const recoveryTimeout = { seconds: 1n };
 
@@ -185,16 +185,47 @@ test('heal: nothing is done when the NFVO refuses', async (t) => {
   t.is(gateway.state, FAILED);
 });
 
-test('heal: a restart that the VIM cannot do fails with its reason and frees the VNF', async (t) => {
-  const { rig, vnf } = await rigWith(t);
+test('heal: a restart that the VIM cannot do waits for a person, says what stays, and frees the VNF', async (t) => {
+  const { rig, vnf, gateway } = await rigWith(t);
   rig.world.before('operate', 'gateway', () => {
     throw failedPrecondition('COMPUTE_STATE', 'the test breaks it');
   });
-  const end = await heal(rig, vnf, { action: HealAction.RESTART });
-  t.is(end.operationState, ROLLED_BACK);
+  const end = await heal(rig, vnf, { action: HealAction.RESTART, vnfcInstanceIds: ['gateway-0'] });
+  t.is(end.operationState, FAILED_TEMP);
   t.is(end.error?.reason, 'COMPUTE_STATE');
+  t.regex(end.error!.detail, /no snapshot to undo the healing with: gateway-0 may be stopped/);
+  const id = { lifecycleOperationOccurrenceId: end.id };
+  const back = rig.operations.rollbackLifecycleOperation(id);
+  await throwsRpc(t, back, { code: Code.FAILED_PRECONDITION, reason: 'ROLLBACK_IMPOSSIBLE' });
   rig.world.clearHooks();
   await snapshot(rig, vnf);
+  const again = rig.lcm.healVnf({ vnfInstanceId: vnf });
+  await throwsRpc(t, again, { code: Code.FAILED_PRECONDITION, reason: 'OPERATION_IN_PROGRESS' });
+  await rig.operations.retryLifecycleOperation(id);
+  t.is((await completed(rig, end.id)).operationState, COMPLETED);
+  t.is(gateway.state as ComputeState, RUNNING);
+});
+
+test('heal: a VNF that is not well after a restart without a snapshot is not called rolled back', async (t) => {
+  const { rig, vnf, gateway } = await rigWith(t);
+  gateway.memory = 41;
+  rig.world.before('operate', 'gateway', () => {
+    gateway.memory = 0;
+  });
+  reportAlways(t, rig, vnf, () => (gateway.memory === 41 ? 'ok' : 'degraded'));
+  await eventually('it has told', async () => {
+    return (
+      (await rig.indicators.queryVnfIndicators({ vnfInstanceId: vnf })).vnfIndicators.length > 0
+    );
+  });
+  const end = await heal(rig, vnf, { action: HealAction.RESTART });
+  t.is(end.operationState, FAILED_TEMP);
+  t.is(end.error?.reason, 'VNF_NOT_RECOVERED');
+  t.regex(end.error!.detail, /gateway-0, database-0 may be stopped or restarted/);
+  t.is(gateway.memory, 0);
+  await rig.operations.failLifecycleOperation({ lifecycleOperationOccurrenceId: end.id });
+  const next = await heal(rig, vnf, { action: HealAction.SNAPSHOT });
+  t.is(next.operationState, COMPLETED, next.error?.detail);
 });
 
 test('heal: unknown components, two at once and a VNF without resources are refused', async (t) => {
