@@ -13,7 +13,8 @@ export type SiteConfiguration = {
    * written and read. `transport`: how captured disks are
    * read into packages, "local-file" (default) or "nbd". `resourceManagement`: whether the VNFM
    * reaches the VIM itself, "direct" (default), or through the NFVO, "indirect".
-   * `grantEachVnfcPackage`: a grant for each VNFC snapshot package too.
+   * `grantEachVnfcPackage`: a grant for each VNFC snapshot package too. `archiveBytesMax`,
+   * `archiveKeepSeconds`, `archiveIdleSeconds`: limits of archives that are uploaded.
    */
   vnfm?: {
     packageFolders?: string[];
@@ -21,6 +22,9 @@ export type SiteConfiguration = {
     transport?: string;
     resourceManagement?: string;
     grantEachVnfcPackage?: boolean;
+    archiveBytesMax?: number;
+    archiveKeepSeconds?: number;
+    archiveIdleSeconds?: number;
   };
   repository?: { folder?: string };
   wasmvm?: Record<string, unknown>;

@@ -38,6 +38,12 @@ export class Session {
     return channel;
   }
 
+  /** True when paths of the server's host mean nothing here. */
+  get isRemote(): boolean {
+    const { data, connect } = this.options;
+    return (connect ?? (data ? undefined : process.env.MANO_CONNECT)) !== undefined;
+  }
+
   close(): void {
     for (const channel of this.channels.values()) channel.close();
   }

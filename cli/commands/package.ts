@@ -1,59 +1,18 @@
-import { resolve } from 'node:path';
 import { timestampDate } from '@bufbuild/protobuf/wkt';
 import type { Command } from 'commander';
-import { ImageFormat, MapSource } from '../../gen/nfv/common/v1/common_pb.js';
-import { OperationOccurrenceService } from '../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
+import { MapSource } from '../../gen/nfv/common/v1/common_pb.js';
 import {
   PackageState,
-  VnfSnapshotPackageService,
   type VnfSnapshotPkgInfo,
   VnfSnapshotPkgInfoSchema,
 } from '../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
-import { invalidArgument } from '../../sdk/errors.ts';
 import { asClient, asOperation, type CommonOptions, clientAction } from '../action.ts';
-import { findOne, type Kind } from '../find.ts';
 import { messageJson } from '../message-json.ts';
-import { reportOperation } from '../occurrence.ts';
 import { formatBytes, printFields, printJson, printTable } from '../output.ts';
-import type { Session } from '../session.ts';
+import { findPackage, packageId, packages, report, type WaitOptions } from '../packages.ts';
+import { exportAndImport } from './package-transfer.ts';
 import { snapshotId } from './snapshot.ts';
 import { findVnf } from './vnf.ts';
-
-type WaitOptions = CommonOptions & { wait: boolean };
-
-/** Packages are managed as the OSS/BSS does it: through the NFVO, on Os-Ma-nfvo. */
-function packages(session: Session) {
-  return session.client(VnfSnapshotPackageService, 'oss');
-}
-
-const packageKind: Kind = {
-  name: 'package',
-  nameAttribute: 'name',
-  unknown: 'PACKAGE_UNKNOWN',
-  list: 'mano package list',
-};
-
-/** Finds a package by its id or its name. */
-function findPackage(session: Session, idOrName: string): Promise<VnfSnapshotPkgInfo> {
-  return findOne(packageKind, idOrName, async (filter) => {
-    const request = { filter, allFields: true };
-    return (await packages(session).queryVnfSnapshotPackageInfo(request)).vnfSnapshotPkgInfos;
-  });
-}
-
-async function packageId(session: Session, idOrName: string): Promise<string> {
-  return (await findPackage(session, idOrName)).id;
-}
-
-function report(
-  session: Session,
-  id: string,
-  options: WaitOptions,
-  extra: Record<string, unknown> = {},
-): Promise<number> {
-  const follow = { json: options.json === true, wait: options.wait };
-  return reportOperation(session.client(OperationOccurrenceService, 'oss'), id, follow, extra);
-}
 
 export function packageCommand(program: Command): void {
   const group = program.command('package').description('VNF snapshot packages');
@@ -110,50 +69,6 @@ function createAndExtract(group: Command): void {
         return report(session, started.lifecycleOperationOccurrenceId, options);
       }),
     );
-}
-
-/** A path counts from here; an HTTP(S) address is one. */
-function locationOf(archive: string): string {
-  return /^https?:\/\//i.test(archive) ? archive : resolve(archive);
-}
-
-function exportAndImport(group: Command): void {
-  asOperation(group.command('export <package> <archive>'))
-    .description('write a package as a ZIP64 archive, to a file or an HTTP(S) address')
-    .option('--disk-format <format>', 'raw.lz4 or qcow2', 'raw.lz4')
-    .option('--prove', 'read everything back through an independent decoder')
-    .action(
-      clientAction<WaitOptions & { diskFormat: string; prove?: boolean }>(
-        async (session, options, id, archive) => {
-          const started = await packages(session).exportVnfSnapshotPackage({
-            vnfSnapshotPkgId: await packageId(session, id!),
-            location: locationOf(archive!),
-            diskFormat: diskFormat(options.diskFormat),
-            prove: options.prove === true,
-          });
-          return report(session, started.lifecycleOperationOccurrenceId, options);
-        },
-      ),
-    );
-
-  asOperation(group.command('import <archive>'))
-    .description(
-      'read a package from a file or an HTTP(S) address; everything in it is checked first',
-    )
-    .action(
-      clientAction<WaitOptions>(async (session, options, archive) => {
-        const started = await packages(session).importVnfSnapshotPackage({
-          location: locationOf(archive!),
-        });
-        return report(session, started.lifecycleOperationOccurrenceId, options);
-      }),
-    );
-}
-
-function diskFormat(text: string): ImageFormat {
-  if (text === 'raw.lz4') return ImageFormat.RAW_LZ4;
-  if (text === 'qcow2') return ImageFormat.QCOW2;
-  throw invalidArgument('USAGE', `--disk-format "${text}": must be raw.lz4 or qcow2`);
 }
 
 function readCommands(group: Command): void {

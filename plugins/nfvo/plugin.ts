@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { OperationOccurrenceService } from '../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
 import { VnfLcmService } from '../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
+import { PackageArchiveService } from '../../gen/nfv/vnf_snapshot_package/v1/package_archive_pb.js';
 import { VnfSnapshotPackageService } from '../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
 import { invalidArgument } from '../../sdk/errors.ts';
 import { definePlugin } from '../../sdk/plugin.ts';
@@ -32,6 +33,7 @@ export const nfvoPlugin = definePlugin({
     const { clock, random, logger } = context;
     const store = openSqliteStore({ path: join(context.dataFolder, 'nfvo.db'), clock });
     const packages = context.client(VnfSnapshotPackageService, { target: vnfm });
+    const archives = context.client(PackageArchiveService, { target: vnfm });
     const operations = context.client(OperationOccurrenceService, { target: vnfm });
     const lcm = context.client(VnfLcmService, { target: vnfm });
     const grants = new Grants(store, clock);
@@ -44,6 +46,7 @@ export const nfvoPlugin = definePlugin({
         ...resourceProxies({ context, vims: [vim], policy, grants, logger }),
         nsLcmService({ lcm, store, clock, random, logger }),
         proxy(VnfSnapshotPackageService, packages, logger),
+        proxy(PackageArchiveService, archives, logger),
         proxy(OperationOccurrenceService, operations, logger),
       ],
       stop: () => store.close(),

@@ -31,6 +31,12 @@ export type VnfmConfig = {
    * snapshot package.
    */
   grantEachVnfcPackage: boolean;
+  /** The largest archive that may be uploaded, in bytes. */
+  archiveBytesMax: number;
+  /** How long an archive stays that nobody touches. */
+  archiveKeepSeconds: number;
+  /** How long an upload may be silent. */
+  archiveIdleSeconds: number;
   /** How captured disks are read into packages; a driver that cannot do it fails the operation. */
   transport: DataTransport;
 };
@@ -39,7 +45,7 @@ const names = ['vim', 'nfvo', 'repository'] as const;
 const known: readonly string[] = [
   ...names,
   ...['packageFolders', 'packageAddresses', 'resourceManagement', 'grantEachVnfcPackage'],
-  'transport',
+  ...['transport', 'archiveBytesMax', 'archiveKeepSeconds', 'archiveIdleSeconds'],
 ];
 const transports = new Map<unknown, DataTransport>([
   ['local-file', DataTransport.LOCAL_FILE],
@@ -67,6 +73,9 @@ export function parseConfig(value: unknown): VnfmConfig {
     packageAddresses: addresses(given.packageAddresses),
     resourceManagement: mode(given.resourceManagement),
     grantEachVnfcPackage: flag(given.grantEachVnfcPackage, 'grantEachVnfcPackage'),
+    archiveBytesMax: positive(given, 'archiveBytesMax', 256 * 2 ** 30),
+    archiveKeepSeconds: positive(given, 'archiveKeepSeconds', 24 * 3600),
+    archiveIdleSeconds: positive(given, 'archiveIdleSeconds', 300),
     transport: transport(given.transport),
   };
 }
@@ -109,6 +118,12 @@ function flag(value: unknown, key: string): boolean {
   if (value === undefined) return false;
   if (typeof value === 'boolean') return value;
   throw invalid(`.${key}`, 'must be true or false');
+}
+
+function positive(given: Record<string, unknown>, key: string, otherwise: number): number {
+  const value = given[key] ?? otherwise;
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value > 0) return value;
+  throw invalid(`.${key}`, 'must be a whole number above 0');
 }
 
 function transport(value: unknown): DataTransport {

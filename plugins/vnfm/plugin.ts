@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { VnfLcmService } from '../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
+import { PackageArchiveService } from '../../gen/nfv/vnf_snapshot_package/v1/package_archive_pb.js';
 import { VnfSnapshotPackageService } from '../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
 import { OperationEngine } from '../../sdk/operations/engine.ts';
 import { operationOccurrenceService } from '../../sdk/operations/service.ts';
@@ -7,6 +8,8 @@ import { definePlugin } from '../../sdk/plugin.ts';
 import { openSqliteStore } from '../../sdk/records/sqlite-store.ts';
 import { RequestIds } from '../../sdk/request-ids.ts';
 import { implement, type ServiceImplementation } from '../../sdk/server.ts';
+import { ArchiveShelf } from './archives/shelf.ts';
+import { sweeper } from './archives/sweep.ts';
 import { faultWatch } from './automation/fault-watch.ts';
 import { Indicators } from './automation/indicators.ts';
 import { OwnOperations } from './automation/own-operations.ts';
@@ -20,6 +23,7 @@ import { procedures } from './procedures/all.ts';
 import { emDataService } from './services/em-data.ts';
 import { healHandler } from './services/heal.ts';
 import { indicatorService } from './services/indicators.ts';
+import { packageArchiveHandlers } from './services/package-archives.ts';
 import { packageTransferHandlers } from './services/package-transfers.ts';
 import { packageHandlers } from './services/packages.ts';
 import { snapshotOperationHandlers } from './services/snapshot-operations.ts';
@@ -47,6 +51,9 @@ export const vnfmPlugin = definePlugin({
     const vnfm: Vnfm = {
       config,
       transferFolder: join(context.dataFolder, 'transfers'),
+      shelf: new ArchiveShelf({
+        ...{ folder: join(context.dataFolder, 'archives'), store, clock, logger, config },
+      }),
       store,
       peers,
       hub: new NotificationHub(store, clock),
@@ -64,7 +71,7 @@ export const vnfmPlugin = definePlugin({
     // What a crash left open goes on at once: nobody shall stay held longer than needed.
     await engine.start();
     lateThaws.start();
-    const automation = [faultWatch(vnfm), powerOffSnapshots(vnfm)];
+    const automation = [faultWatch(vnfm), powerOffSnapshots(vnfm), sweeper(vnfm)];
     for (const each of automation) each.start();
     return {
       services: services(all),
@@ -102,6 +109,7 @@ function services(vnfm: VnfmServices): ServiceImplementation[] {
       { logger },
     ),
     emDataService(vnfm),
+    implement(PackageArchiveService, packageArchiveHandlers(vnfm), { logger }),
     notificationService(vnfm),
     indicatorService(vnfm),
     operationOccurrenceService(vnfm.engine),

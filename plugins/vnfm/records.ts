@@ -2,6 +2,7 @@ import {
   VnfInstanceSchema,
   VnfSnapshotInfoSchema,
 } from '../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import { PackageArchiveSchema } from '../../gen/nfv/vnf_snapshot_package/v1/package_archive_pb.js';
 import { VnfSnapshotPkgInfoSchema } from '../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
 import { notFound, type RpcError } from '../../sdk/errors.ts';
 import {
@@ -23,12 +24,16 @@ export const vnfSnapshots = messageCollection('vnf-snapshots', VnfSnapshotInfoSc
  * repository.
  */
 export const vnfPackages = messageCollection('vnf-snapshot-packages', VnfSnapshotPkgInfoSchema);
+/** Archives that are uploaded, or written to be downloaded; their bytes are on the shelf. */
+export const packageArchives = messageCollection('package-archives', PackageArchiveSchema);
 
 /** The errors for what is not there. */
 export const unknownVnf = (id: string): RpcError =>
   notFound('VNF_UNKNOWN', `there is no VNF instance "${id}"`, { vnf_instance_id: id });
 export const unknownSnapshot = (id: string): RpcError =>
   notFound('SNAPSHOT_UNKNOWN', `there is no VNF snapshot "${id}"`, { vnf_snapshot_info_id: id });
+export const unknownArchive = (id: string): RpcError =>
+  notFound('ARCHIVE_UNKNOWN', `there is no archive "${id}"`, { archive_id: id });
 export const unknownPackage = (id: string): RpcError =>
   notFound('PACKAGE_UNKNOWN', `there is no package "${id}"`, { vnf_snapshot_pkg_id: id });
 

@@ -2,11 +2,11 @@ import { failedPrecondition } from '../../sdk/errors.ts';
 import { jsonCollection, type Transaction } from '../../sdk/records/record-store.ts';
 
 /**
- * A VNF instance, a snapshot or a package that an operation needs, alone or together with other
+ * A VNF instance, a snapshot, a package or an archive that an operation needs, alone or together with other
  * readers.
  */
 export type Use = {
-  kind: 'vnf' | 'snapshot' | 'package';
+  kind: 'vnf' | 'snapshot' | 'package' | 'archive';
   id: string;
   mode: 'exclusive' | 'shared';
 };

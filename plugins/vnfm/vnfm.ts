@@ -4,6 +4,7 @@ import type { Logger } from '../../sdk/ports/logger.ts';
 import type { Random } from '../../sdk/ports/random.ts';
 import type { RecordStore } from '../../sdk/records/record-store.ts';
 import type { RequestIds } from '../../sdk/request-ids.ts';
+import type { ArchiveShelf } from './archives/shelf.ts';
 import type { Indicators } from './automation/indicators.ts';
 import type { OwnOperations } from './automation/own-operations.ts';
 import type { VnfmConfig } from './config.ts';
@@ -15,6 +16,8 @@ export type Vnfm = {
   readonly config: VnfmConfig;
   /** Where archives on their way from and to HTTP(S) addresses wait. */
   readonly transferFolder: string;
+  /** Archives that callers upload and download. */
+  readonly shelf: ArchiveShelf;
   readonly store: RecordStore;
   readonly peers: Peers;
   readonly hub: NotificationHub;

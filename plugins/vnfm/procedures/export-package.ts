@@ -1,8 +1,12 @@
 /** Export VNF snapshot package: GR NFV-TST 005 clause 6.7.3, by its step numbers. */
 import { mkdir } from 'node:fs/promises';
 import type { ImageFormat } from '../../../gen/nfv/common/v1/common_pb.js';
-import { OperationType } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import {
+  OperationState,
+  OperationType,
+} from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import type { OperationDefinition, Step } from '../../../sdk/operations/engine.ts';
+import { archiveId, isArchive } from '../archives/location.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
 import {
@@ -48,7 +52,10 @@ export function exportPackage(vnfm: Vnfm): OperationDefinition<Input> {
       transfer(vnfm),
       ...(isWebAddress(location) ? [send(vnfm)] : []),
     ],
-    ended: async (_tx, { occurrence, input }) => {
+    ended: async (tx, { occurrence, input, to }) => {
+      if (isArchive(input.location) && to !== OperationState.COMPLETED) {
+        await vnfm.shelf.forget(tx, archiveId(input.location));
+      }
       if (isWebAddress(input.location)) await forgetTransfer(waitingPath(vnfm, occurrence.id));
     },
   });
@@ -66,16 +73,24 @@ function transfer(vnfm: Vnfm): Step<Input> {
     run: async (context) => {
       const { vnfSnapshotPkgId: packageId, location, diskFormat, prove } = context.input;
       const isWeb = isWebAddress(location);
-      const path = isWeb ? waitingPath(vnfm, context.operationId) : location;
+      const isShelved = isArchive(location);
+      if (isShelved) await vnfm.shelf.prepare();
+      const shelved = isShelved ? vnfm.shelf.pathOf(archiveId(location)) : location;
+      const path = isWeb ? waitingPath(vnfm, context.operationId) : shelved;
       if (isWeb) await mkdir(vnfm.transferFolder, { recursive: true, mode: 0o700 });
       const events = vnfm.peers.repository.exportPackage(
         { packageId, path, diskFormat, prove, call: callOf(context) },
         { signal: context.signal, deadlineMs: exportDeadlineMs },
       );
       const written = await relay(events, 'result', context);
-      context.result('location', isWeb ? location : written.path);
+      context.result('location', isWeb || isShelved ? location : written.path);
       context.result('bytes', String(written.sizeBytes));
       context.result('sha256', written.checksum?.hash ?? '');
+      if (isShelved) {
+        const { sizeBytes, checksum } = written;
+        const sha256 = checksum?.hash ?? '';
+        context.withEnd((tx) => vnfm.shelf.fill(tx, archiveId(location), { sizeBytes, sha256 }));
+      }
       context.note(`${written.provenBlocks} blocks were read back through an independent decoder`);
     },
   };

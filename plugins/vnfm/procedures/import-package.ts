@@ -1,8 +1,12 @@
 /** Import VNF snapshot package: GR NFV-TST 005 clause 6.7.4, by its step numbers. */
-import { OperationType } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import {
+  OperationState,
+  OperationType,
+} from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { PackageKind } from '../../../gen/nfv/repository/v1/repository_pb.js';
 import { invalidArgument } from '../../../sdk/errors.ts';
 import type { OperationDefinition, Step, StepContext } from '../../../sdk/operations/engine.ts';
+import { archiveId, isArchive } from '../archives/location.ts';
 import { readEmContents } from '../em-data.ts';
 import { readSnapshotRecord } from '../package-files.ts';
 import { packageInfoOf } from '../package-info.ts';
@@ -36,7 +40,11 @@ export function importPackage(vnfm: Vnfm): OperationDefinition<Input> {
       transfer(vnfm),
       list(vnfm),
     ],
-    ended: async (_tx, { occurrence, input }) => {
+    ended: async (tx, { occurrence, input, to }) => {
+      // After a failure it stays: it may be imported again without being sent again.
+      if (isArchive(input.location) && to === OperationState.COMPLETED) {
+        await vnfm.shelf.forget(tx, archiveId(input.location));
+      }
       if (isWebAddress(input.location)) await forgetTransfer(waitingPath(vnfm, occurrence.id));
     },
   });
@@ -60,6 +68,7 @@ function fetchArchive(vnfm: Vnfm): Step<Input> {
 }
 
 function sourceOf(vnfm: Vnfm, { input, operationId }: StepContext<Input>): string {
+  if (isArchive(input.location)) return vnfm.shelf.pathOf(archiveId(input.location));
   return isWebAddress(input.location) ? waitingPath(vnfm, operationId) : input.location;
 }
 

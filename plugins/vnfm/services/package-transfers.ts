@@ -6,6 +6,7 @@ import {
   type VnfSnapshotPackageService,
 } from '../../../gen/nfv/vnf_snapshot_package/v1/vnf_snapshot_package_pb.js';
 import type { Handlers } from '../../../sdk/server.ts';
+import { archiveId, archiveUses, isArchive } from '../archives/location.ts';
 import { checkSource, checkTarget } from '../locations.ts';
 import { readSnapshotRecord } from '../package-files.ts';
 import { checkExport } from '../plan/restrictions.ts';
@@ -35,10 +36,8 @@ export function packageTransferHandlers(
         snapshot.vnfd,
         snapshot.vnfcSnapshots.map((part) => part.vduId),
       );
-      const location = isWebAddress(request.location)
-        ? checkAddress(request.location, vnfm.config.packageAddresses)
-        : await checkTarget(request.location, vnfm.config.packageFolders);
-      const uses = [packageUse(vnfSnapshotPkgId, 'shared')];
+      const location = await checkExportLocation(vnfm, request.location);
+      const uses = [packageUse(vnfSnapshotPkgId, 'shared'), ...archiveUses(location)];
       const id = await startOperation<ExportPackageInput>(vnfm, {
         definition: exportPackageName,
         input: { uses, vnfSnapshotPkgId, vnfInstanceId, vnfdId, location, diskFormat, prove },
@@ -46,7 +45,10 @@ export function packageTransferHandlers(
         vnfSnapshotPkgId,
         request: known,
         params: paramsOf(ExportVnfSnapshotPackageRequestSchema, request),
-        record: (tx) => requireAvailable(tx, vnfSnapshotPkgId),
+        record: async (tx) => {
+          await requireAvailable(tx, vnfSnapshotPkgId);
+          if (isArchive(location)) await vnfm.shelf.reserve(tx, archiveId(location));
+        },
       });
       return { lifecycleOperationOccurrenceId: id };
     },
@@ -54,14 +56,15 @@ export function packageTransferHandlers(
       const known = idempotent(ImportVnfSnapshotPackageRequestSchema, request, context);
       const before = await startedBefore(vnfm, known);
       if (before !== undefined) return { lifecycleOperationOccurrenceId: before };
-      const location = isWebAddress(request.location)
-        ? checkAddress(request.location, vnfm.config.packageAddresses)
-        : await checkSource(request.location, vnfm.config.packageFolders);
+      const location = await checkImportLocation(vnfm, request.location);
       const id = await startOperation<ImportPackageInput>(vnfm, {
         definition: importPackageName,
-        input: { uses: [], location },
+        input: { uses: archiveUses(location), location },
         request: known,
         params: paramsOf(ImportVnfSnapshotPackageRequestSchema, request),
+        record: async (tx) => {
+          if (isArchive(location)) await vnfm.shelf.requireWhole(tx, archiveId(location));
+        },
       });
       return { lifecycleOperationOccurrenceId: id };
     },
@@ -89,4 +92,16 @@ export function packageTransferHandlers(
       return { lifecycleOperationOccurrenceId: id };
     },
   };
+}
+
+async function checkExportLocation({ config }: VnfmServices, location: string): Promise<string> {
+  if (isArchive(location)) return `stream:${archiveId(location)}`;
+  if (isWebAddress(location)) return checkAddress(location, config.packageAddresses);
+  return checkTarget(location, config.packageFolders);
+}
+
+async function checkImportLocation({ config }: VnfmServices, location: string): Promise<string> {
+  if (isArchive(location)) return `stream:${archiveId(location)}`;
+  if (isWebAddress(location)) return checkAddress(location, config.packageAddresses);
+  return checkSource(location, config.packageFolders);
 }
