@@ -158,13 +158,13 @@ function phases(world: FakeWorld): ComputeHandlers {
     holdVirtualisedComputeResource: ({ computeId, deadline, call }) =>
       world.once('hold', computeId, call, () => {
         const guest = world.guest(computeId);
-        requireRunning(guest);
+        if (guest.state !== ComputeState.PAUSED) requireRunning(guest);
         return { lease: leaseMessage(world.hold(guest, durationMs(deadline!))) };
       }),
     releaseVirtualisedComputeResource: ({ computeId, leaseId, call }) =>
       world.once('release', computeId, call, () => {
         const guest = world.guest(computeId);
-        if (world.end(guest, 'hold', leaseId)) guest.state = ComputeState.RUNNING;
+        if (world.end(guest, 'hold', leaseId)) world.letRun(guest);
         return { releaseTime: timestampFromMs(Date.now()) };
       }),
   };
@@ -200,11 +200,13 @@ function snapshots(world: FakeWorld): ComputeHandlers {
           const content = snapshot.disks[name];
           if (content !== undefined) world.volumes.set(volumeId, content);
         }
-        const { HELD, STOPPED } = StateAfterRevert;
+        const { HELD, STOPPED, UNSPECIFIED } = StateAfterRevert;
         guest.memory = snapshot.info.memory ? snapshot.memory : 0;
         guest.quiesced = snapshot.info.memory && snapshot.info.quiesced;
         guest.state = request.stateAfter === STOPPED ? ComputeState.STOPPED : ComputeState.RUNNING;
+        if (request.stateAfter === UNSPECIFIED) guest.state = snapshot.info.stateWhenTaken;
         if (request.stateAfter === HELD) {
+          guest.suspended = false;
           world.hold(guest, request.holdDeadline ? durationMs(request.holdDeadline) : 60_000);
         }
         return { computeData: world.describe(guest) };
@@ -242,7 +244,7 @@ function describeSnapshot(
     ...{ snapshotId, computeId: guest.computeId, driver: fakeDriver, memory, images },
     captureTime: now,
     completeTime: now,
-    stateWhenTaken: guest.state,
+    stateWhenTaken: guest.hold && !guest.suspended ? ComputeState.RUNNING : guest.state,
     quiesced: guest.quiesced,
     spec: guest.spec,
     compatibility: { hypervisor: fakeDriver, cpuModel },

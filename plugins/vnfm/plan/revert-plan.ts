@@ -26,8 +26,12 @@ export type VnfcRevertPlan = {
   thaw: boolean;
   /** A cold snapshot of a component that ran: it is started after. */
   startAfter: boolean;
-  /** It runs now. */
+  /** It is in memory now. */
   running: boolean;
+  /** It is suspended now, and so it is again when the reversion fails. */
+  suspended: boolean;
+  /** Its memory was captured while it was suspended, so it comes back suspended. */
+  suspendedAfter: boolean;
   /** What can be kept of the present state, to come back to when the reversion fails. */
   safety: 'warm' | 'cold' | 'none';
   safetyNote: string;
@@ -134,6 +138,8 @@ function planVnfc(
     thaw: warm && content.quiesced,
     startAfter: !warm && isAlive(content.stateWhenTaken),
     running: isAlive(state),
+    suspended: component.suspended,
+    suspendedAfter: warm && content.stateWhenTaken === ComputeState.PAUSED,
     ...planSafety(component, skipSafetySnapshot),
     disks: component.disks,
     images: images.map((image) => image.name),

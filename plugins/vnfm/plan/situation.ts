@@ -29,6 +29,8 @@ export type Component = {
   state: ComputeState;
   /** It is paused under a hold. */
   held: boolean;
+  /** Somebody has suspended it, and nothing lets it run on by itself. */
+  suspended: boolean;
   disks: Disk[];
   driver: DriverView;
 };
@@ -62,6 +64,7 @@ export function situationOf(
       environment,
       state: compute.state,
       held: compute.hold !== undefined,
+      suspended: compute.state === ComputeState.PAUSED && compute.hold === undefined,
       disks: vnfc.storageResourceIds.map((id, position) => {
         const storageId = storages.get(id)?.storageResource?.resourceId ?? '';
         const name = storages.get(id)?.virtualStorageDescId ?? '';

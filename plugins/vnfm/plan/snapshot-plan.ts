@@ -184,7 +184,8 @@ function planVnfc(
   if (running && !together && disks.length > 1) {
     driver.require([CapabilityName.ATOMIC_DISKS], vnfcInstanceId, 'several disks without a hold');
   }
-  const freeze = running && together && driver.has(CapabilityName.QUIESCE);
+  // A suspended guest cannot answer, and writes nothing.
+  const freeze = running && together && !component.suspended && driver.has(CapabilityName.QUIESCE);
   return {
     vnfcInstanceId,
     vduId,
@@ -253,6 +254,7 @@ function noFreezeReason(
   if (stopBefore) return 'the component is powered off before';
   if (!running) return 'the component is not running';
   if (!together) return 'consistency was not asked for';
+  if (component.suspended) return 'the component is suspended';
   return `file systems cannot be frozen: ${component.driver.reason(CapabilityName.QUIESCE)}`;
 }
 

@@ -44,8 +44,9 @@ export function stopStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcRevert
  * there is no memory to load.
  */
 export function revertStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcRevertPlan): Step<I> {
-  const { vnfcInstanceId, computeId, snapshotId, warm } = vnfc;
-  const stateAfter = warm ? StateAfterRevert.HELD : StateAfterRevert.STOPPED;
+  const { vnfcInstanceId, computeId, snapshotId, warm, suspendedAfter } = vnfc;
+  const { HELD, STOPPED, UNSPECIFIED: asCaptured } = StateAfterRevert;
+  const stateAfter = suspendedAfter ? asCaptured : warm ? HELD : STOPPED;
   return {
     ...header(revertName(vnfcInstanceId), '13, 17', vnfc),
     deadlineMs: longCallMs,
@@ -71,7 +72,7 @@ export function revertStep<I extends JsonValue>(work: VnfcRevert, vnfc: VnfcReve
         throw failedPrecondition('COMPUTE_STATE', text, { vnfc_instance_id: vnfcInstanceId });
       }
       context.note([...(warm ? ['memory'] : []), ...vnfc.images].join(', '));
-      return warm ? heldOf(computeData.hold) : { leaseId: '' };
+      return stateAfter === HELD ? heldOf(computeData.hold) : { leaseId: '' };
     },
   };
 }
@@ -100,6 +101,7 @@ export function releaseStep<I extends JsonValue>(
         return undefined;
       }
       checkGuard(work, context);
+      if (vnfc.suspendedAfter) context.skip('it was captured suspended and stays so');
       const { leaseId } = context.output<Held>(reverted);
       return release(work.vim, vnfc, leaseId, context);
     },

@@ -127,7 +127,8 @@ async function restoreLost(
     { computeIds: vnfcs.map(({ computeId }) => computeId) },
     { signal: context.signal },
   );
-  for (const vnfc of vnfcs.filter(({ running }) => running)) {
+  // One that is suspended has not run on.
+  for (const vnfc of vnfcs.filter(({ running, suspended }) => running && !suspended)) {
     const { vnfcInstanceId: id, computeId, safety } = vnfc;
     const { hold: held } = queryResult.find((found) => found.computeId === computeId) ?? {};
     if (context.outputIfDone(safetyName(id)) === undefined) continue;
@@ -160,8 +161,8 @@ export async function restorePresent(
     await operate(work.vim, computeId, ComputeOperation.STOP_FORCEFUL, context, what);
     return;
   }
-  const { HELD, RUNNING, STOPPED } = StateAfterRevert;
-  const alive = safety === 'warm' ? HELD : RUNNING;
+  const { HELD, RUNNING, STOPPED, UNSPECIFIED: asCaptured } = StateAfterRevert;
+  const alive = safety !== 'warm' ? RUNNING : vnfc.suspended ? asCaptured : HELD;
   await work.vim.compute.revertVirtualisedComputeResourceToSnapshot(
     {
       computeId,

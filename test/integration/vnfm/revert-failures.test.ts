@@ -84,6 +84,24 @@ test('revert: a failure at the second component brings both back to where they w
   t.deepEqual(numbers(rig, vnf), numbersAt(1));
 });
 
+test('revert: a failure leaves a component suspended that was', async (t) => {
+  const at = await ready(t);
+  const { rig, vnf } = at;
+  const [gateway, database] = ['gateway-0', 'database-0'].map((id) =>
+    rig.world.guest(`${vnf}.${id}`),
+  );
+  gateway!.state = ComputeState.PAUSED;
+  rig.world.before('revert', 'database-0', ({ step }) => {
+    if (!step.endsWith('undo')) throw dataLoss('SNAPSHOT_DAMAGED', 'the test breaks it');
+  });
+  const end = await revert(at);
+  t.is(end.operationState, OperationState.ROLLED_BACK);
+  t.deepEqual(numbers(rig, vnf), numbersAt(11));
+  t.is(gateway!.state, ComputeState.PAUSED);
+  t.is(database!.state, ComputeState.RUNNING);
+  t.is(gateway!.hold, undefined);
+});
+
 test('revert: a component that the watchdog let run meanwhile goes back with the others', async (t) => {
   const order = { revertOrder: ['gateway', 'database'] };
   const at = await ready(t, SnapshotType.UNSPECIFIED, order);

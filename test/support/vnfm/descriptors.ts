@@ -62,7 +62,7 @@ export function disk(storageId: string, name: string, changes: Partial<Disk> = {
 export function component(vduId: string, changes: Partial<Component> = {}): Component {
   return {
     ...{ vnfcInstanceId: `${vduId}-0`, vduId, computeId: `vnf-x.${vduId}-0` },
-    ...{ environment: fakeDriver, state: ComputeState.RUNNING, held: false },
+    ...{ environment: fakeDriver, state: ComputeState.RUNNING, held: false, suspended: false },
     disks: [disk(`vnf-x.${vduId}-0.data`, 'data')],
     driver: driverWithout(),
     ...changes,

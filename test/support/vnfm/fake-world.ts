@@ -32,6 +32,8 @@ export type Guest = {
    */
   quiesced: boolean;
   hold?: Lease | undefined;
+  /** It was suspended when its hold began: the end of the hold does not let it run. */
+  suspended?: boolean;
   /** How often it was let run, by whom: for "never both held and forgotten". */
   watchdogs: number;
 };
@@ -114,13 +116,18 @@ export class FakeWorld {
   }
 
   hold(guest: Guest, deadlineMs: number): Lease {
+    guest.suspended = guest.state === ComputeState.PAUSED && !guest.hold;
     guest.state = ComputeState.PAUSED;
     guest.hold = this.lease(deadlineMs, () => {
       guest.hold = undefined;
       guest.watchdogs++;
-      guest.state = ComputeState.RUNNING;
+      this.letRun(guest);
     });
     return guest.hold;
+  }
+
+  letRun(guest: Guest): void {
+    guest.state = guest.suspended ? ComputeState.PAUSED : ComputeState.RUNNING;
   }
 
   /** Ends a lease of a guest. ABORTED, LEASE_EXPIRED when its watchdog was first. */
