@@ -108,11 +108,13 @@ const titles = {
     whole: 'procedures on wasmvm, direct: what',
     powered: 'procedures on wasmvm, direct: a VNFC is powered',
     alone: 'procedures on wasmvm, direct: the EM asks',
+    detached: 'procedures on wasmvm, direct: disks are detached',
   },
   indirect: {
     whole: 'procedures on wasmvm, indirect: what',
     powered: 'procedures on wasmvm, indirect: a VNFC is powered',
     alone: 'procedures on wasmvm, indirect: the EM asks',
+    detached: 'procedures on wasmvm, indirect: disks are detached',
   },
 };
 
@@ -140,12 +142,20 @@ const optional = {
     { off: '6.4.1/34', title: titles.direct.powered },
     { off: '6.4.3/5', title: titles.direct.alone },
     { off: '6.4.3/25', title: titles.direct.alone },
+    { off: '6.4.1/9', title: titles.direct.detached },
+    { off: '6.4.1/30', title: titles.direct.detached },
+    { off: '6.4.3/9', title: titles.direct.detached },
+    { off: '6.4.3/21', title: titles.direct.detached },
   ],
   indirect: [
     { off: '6.4.2/5', title: titles.indirect.powered },
     { off: '6.4.2/48', title: titles.indirect.powered },
     { off: '6.4.4/5', title: titles.indirect.alone },
     { off: '6.4.4/35', title: titles.indirect.alone },
+    { off: '6.4.2/11', title: titles.indirect.detached },
+    { off: '6.4.2/42', title: titles.indirect.detached },
+    { off: '6.4.4/11', title: titles.indirect.detached },
+    { off: '6.4.4/29', title: titles.indirect.detached },
   ],
 };
 /** `NFV_SWITCHED_OFF=all`: in indirect mode all that is common to both modes too, not every fourth. */
