@@ -4,7 +4,7 @@ import {
   OperationState,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { findPoints, killAtEach, type Point } from '../../support/system/kill-chain.ts';
-import { makeBase, procedures } from '../../support/system/procedures.ts';
+import { lifeCycle, makeBase, procedures } from '../../support/system/procedures.ts';
 import { SystemRig } from '../../support/system/system-rig.ts';
 
 /** Sites that are killed and started in turns, side by side. */
@@ -35,6 +35,25 @@ for (let chain = 0; chain < chains; chain++) {
     t.deepEqual(await killAtEach(rig, base, mine), []);
   });
 }
+
+test('system: kill -9 while the VNF is powered off and on, or healed, ends with a VNF that runs', async (t) => {
+  t.timeout(runMsMax);
+  const rig = await SystemRig.open(t, 'wasmvm');
+  const base = await makeBase(rig);
+  const points = await findPoints(rig, base, lifeCycle);
+  await rig.stop();
+  const done = (_point: Point, { operationState }: LifecycleOperationOccurrence) =>
+    Promise.resolve(
+      operationState === OperationState.COMPLETED ? [] : [`ended as ${operationState}`],
+    );
+  // What a healing starts has points of its own, which are those of powering off and on.
+  const own = points.filter(({ procedure, failpoint }) =>
+    failpoint.startsWith(`vnfm.${procedure.name}.`),
+  );
+  const mine = own.filter((point) => isThorough || !isBegin(point));
+  t.log(`${mine.length} of ${points.length} points`);
+  t.deepEqual(await killAtEach(rig, base, mine, { ended: done }), []);
+});
 
 /** Steps late in a procedure: when one fails, everything before it is undone. */
 const lastWords = {

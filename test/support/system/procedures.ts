@@ -74,6 +74,22 @@ export const procedures: readonly ProcedureUnderTest[] = [
   },
 ];
 
+/** Operations on the VNF itself, which add nothing. */
+export const lifeCycle: readonly ProcedureUnderTest[] = [
+  {
+    name: 'operate-vnf',
+    begin: (rig, _base, requestId) => rig.powerCycle(requestId),
+    added: () => ({}),
+  },
+  {
+    name: 'heal-vnf',
+    begin: (rig, _base, requestId) => rig.heal(requestId),
+    added: () => ({}),
+    // It powers off and on itself.
+    use: { by: 'operate-vnf', run: async () => {} },
+  },
+];
+
 /** Brings the VNF back to the snapshot that was made. */
 async function goBack(rig: SystemRig, made: LifecycleOperationOccurrence): Promise<void> {
   const { lifecycleOperationOccurrenceId: id } = await rig.revert(made.vnfSnapshotInfoId);

@@ -10,7 +10,8 @@ import {
   OperationState,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { OperationOccurrenceService } from '../../../gen/nfv/operation/v1/operation_occurrence_service_pb.js';
-import type { VnfInstance } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import { type VnfInstance, VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
+import { HealAction } from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
 import { ConsistencyPolicy, SnapshotType, type Vnfd } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { tempFolder } from '../temp-folder.ts';
 
@@ -208,6 +209,23 @@ export class SystemRig {
 
   importPackage(name: string, requestId = '') {
     return this.lab.packages.importVnfSnapshotPackage({ location: this.archive(name), requestId });
+  }
+
+  /** Powers the VNF off, and then on; the answer is that of powering on. */
+  async powerCycle(requestId: string) {
+    const { vnfInstanceId, lab } = this;
+    const off = await lab.lcm.operateVnf({
+      ...{ vnfInstanceId, changeStateTo: VnfState.STOPPED, requestId: `${requestId}-off` },
+    });
+    await this.completed(off.lifecycleOperationOccurrenceId);
+    const changeStateTo = VnfState.STARTED;
+    return await lab.lcm.operateVnf({ vnfInstanceId, changeStateTo, requestId });
+  }
+
+  /** Heals the VNF by a restart, without a snapshot before. */
+  heal(requestId: string) {
+    const { vnfInstanceId, lab } = this;
+    return lab.lcm.healVnf({ vnfInstanceId, action: HealAction.RESTART, requestId });
   }
 
   async deleteSnapshot(vnfSnapshotInfoId: string): Promise<void> {
