@@ -126,7 +126,9 @@ async function beginAndDie(rig: SystemRig, base: Base, point: Point, requestId: 
   } catch (error) {
     if (RpcError.from(error).reason !== 'UNAVAILABLE') throw error;
   }
-  await rig.died();
+  await rig.died().catch((cause: Error) => {
+    throw new Error(`${nameOf(point)}: ${cause.message}`, { cause });
+  });
   return known;
 }
 

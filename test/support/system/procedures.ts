@@ -82,6 +82,11 @@ export const lifeCycle: readonly ProcedureUnderTest[] = [
     added: () => ({}),
   },
   {
+    name: 'terminate-vnf',
+    begin: (rig, _base, requestId) => rig.comeAndGo(requestId),
+    added: () => ({}),
+  },
+  {
     name: 'heal-vnf',
     begin: (rig, _base, requestId) => rig.heal(requestId),
     added: () => ({}),

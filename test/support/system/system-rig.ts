@@ -38,6 +38,8 @@ export class SystemRig {
   private readonly configuration: SiteConfiguration;
   private running: { site: Site; lab: Lab; agent?: VnfAgent } | undefined;
   private vnfInstanceId = '';
+  /** Other VNFs, by the request that they were made for. */
+  private readonly others = new Map<string, string>();
 
   private constructor(driver: string, root: string, configuration: Partial<SiteConfiguration>) {
     this.driver = driver;
@@ -220,6 +222,24 @@ export class SystemRig {
     await this.completed(off.lifecycleOperationOccurrenceId);
     const changeStateTo = VnfState.STARTED;
     return await lab.lcm.operateVnf({ vnfInstanceId, changeStateTo, requestId });
+  }
+
+  /** Instantiates another VNF and terminates it; the answer is that of what came last. */
+  async comeAndGo(requestId: string) {
+    const { lab, driver } = this;
+    const vnfInstanceId = this.others.get(requestId) ?? (await this.identifier());
+    this.others.set(requestId, vnfInstanceId);
+    const instantiating = await lab.lcm.instantiateVnf({
+      ...{ vnfInstanceId, virtualisationEnvironment: driver, requestId: `${requestId}-on` },
+    });
+    const { operationState } = await this.ended(instantiating.lifecycleOperationOccurrenceId);
+    if (operationState !== OperationState.COMPLETED) return instantiating;
+    return await lab.lcm.terminateVnf({ vnfInstanceId, requestId });
+  }
+
+  private async identifier(): Promise<string> {
+    const { vnfd } = await this.vnf();
+    return (await this.lab.lcm.createVnfIdentifier({ vnfd: vnfd! })).vnfInstance!.id;
   }
 
   /** Heals the VNF by a restart, without a snapshot before. */
