@@ -69,8 +69,7 @@ test('archive: arbitrary bytes with the marks of a ZIP are refused with an RpcEr
       if (!(error instanceof RpcError)) throw error;
     }
   });
-  await fc.assert(property, { seed, numRuns: 500 });
-  t.pass();
+  await t.notThrowsAsync(() => fc.assert(property, { seed, numRuns: 500 }));
 });
 
 test('manifest: what is written is read back, and arbitrary text is refused with an RpcError', (t) => {

@@ -137,8 +137,7 @@ test('nbd-server: any bytes are an option or a request, or refused with an RpcEr
       return error instanceof RpcError;
     }
   });
-  fc.assert(property, { seed, numRuns: 3000 });
-  t.pass();
+  t.notThrows(() => fc.assert(property, { seed, numRuns: 3000 }));
 });
 
 const place = fc
@@ -197,8 +196,7 @@ test('nbd-server: a disk with scratch does what an array in memory does, also wh
     }
   };
   const property = fc.asyncProperty(fc.array(step, { maxLength: 12 }), run);
-  await fc.assert(property, { seed, numRuns: 60 });
-  t.pass();
+  await t.notThrowsAsync(() => fc.assert(property, { seed, numRuns: 60 }));
 });
 
 /** By its extents: what they call zero is not read. */

@@ -27,8 +27,7 @@ test('lz4 block: what lz4-wasm packed is decoded, into exactly the space it need
     const small = new Uint8Array(plain.length - 1);
     if (decodeLz4Block(packed, small) !== -1) throw new Error('fits where it cannot');
   });
-  fc.assert(property, { seed, numRuns: 200 });
-  t.pass();
+  t.notThrows(() => fc.assert(property, { seed, numRuns: 200 }));
 });
 
 test('lz4 block: arbitrary bytes never write outside of the target', (t) => {
@@ -43,8 +42,7 @@ test('lz4 block: arbitrary bytes never write outside of the target', (t) => {
       if (outside.some((byte) => byte !== 0xaa)) throw new Error('wrote outside');
     },
   );
-  fc.assert(property, { seed, numRuns: 3000 });
-  t.pass();
+  t.notThrows(() => fc.assert(property, { seed, numRuns: 3000 }));
 });
 
 test('lz4 block: the block of zeros decodes to zeros at every length, here and in lz4-wasm', (t) => {
@@ -60,8 +58,7 @@ test('lz4 block: the block of zeros decodes to zeros at every length, here and i
     const ours = decodeLz4Block(bytes, target) === length && target.every((byte) => byte === 0);
     return ours && foreign.length === length && foreign.every((byte) => byte === 0);
   });
-  fc.assert(property, { seed, numRuns: 300 });
-  t.pass();
+  t.notThrows(() => fc.assert(property, { seed, numRuns: 300 }));
 });
 
 test('lz4 frame: any frame with bytes changed is read or refused with an RpcError', async (t) => {
@@ -102,8 +99,7 @@ test('lz4 frame: arbitrary bytes behind the magic are refused with an RpcError o
       if (!(error instanceof RpcError)) throw error;
     }
   });
-  fc.assert(property, { seed, numRuns: 3000 });
-  t.pass();
+  t.notThrows(() => fc.assert(property, { seed, numRuns: 3000 }));
 });
 
 test('lz4 frame: any image of any size comes back from its frame', async (t) => {

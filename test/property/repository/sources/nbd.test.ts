@@ -74,8 +74,7 @@ test('nbd: true replies are understood however they are cut and ordered', (t) =>
     const expected = statusFirst ? ['status', 'read'] : ['read', 'status'];
     return filled && settled.join() === expected.join() && contexts.get(9)[0].length === 77;
   });
-  fc.assert(property, { seed, numRuns: 300 });
-  t.pass();
+  t.notThrows(() => fc.assert(property, { seed, numRuns: 300 }));
 });
 
 const hostileChunk = fc
@@ -108,8 +107,7 @@ test('nbd: hostile replies are refused with an RpcError and write nowhere else',
     const outside = [...target.subarray(0, 32), ...target.subarray(1032)];
     return outside.every((byte) => byte === 0xaa);
   });
-  fc.assert(property, { seed, numRuns: 2000 });
-  t.pass();
+  t.notThrows(() => fc.assert(property, { seed, numRuns: 2000 }));
 });
 
 test('nbd: any text is an address or refused with an RpcError', (t) => {

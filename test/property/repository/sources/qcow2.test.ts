@@ -102,6 +102,5 @@ test('qcow2: arbitrary bytes as a header are refused with an RpcError or give ch
       if (!(error instanceof RpcError)) throw error;
     }
   });
-  fc.assert(property, { seed, numRuns: 2000 });
-  t.pass();
+  t.notThrows(() => fc.assert(property, { seed, numRuns: 2000 }));
 });

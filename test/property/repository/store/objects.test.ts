@@ -183,8 +183,7 @@ test('segment header, page: with bytes changed they are refused, or say what the
       isDamage(error);
     }
   });
-  fc.assert(property, { seed, numRuns: 2000 });
-  t.pass();
+  t.notThrows(() => fc.assert(property, { seed, numRuns: 2000 }));
 });
 
 test('look-up table: a head with bytes changed and a right digest is never followed out of the file', (t) => {
