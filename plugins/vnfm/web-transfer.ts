@@ -110,7 +110,8 @@ export async function upload(
   const hash = createHash('sha256');
   const handle = await open(path, 'r');
   for await (const piece of handle.createReadStream()) hash.update(piece);
-  report(0, size, `sending to ${url}`);
+  // A PUT is of the whole: what came of a broken one counts for nothing.
+  report(0, size, isRepeat ? `sending anew to ${url}` : `sending to ${url}`);
   const response = await request(url, {
     method: 'PUT',
     body: await openAsBlob(path),

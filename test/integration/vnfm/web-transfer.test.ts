@@ -130,7 +130,9 @@ test('upload: a repeat replaces what an earlier try has put', async (t) => {
     ...{ code: Code.UNAVAILABLE, reason: 'TRANSFER_FAILED' },
   });
   server.files.set('/b.zip', Buffer.from('half'));
-  await upload(path, url, never, quiet);
+  const said: string[] = [];
+  await upload(path, url, never, (_done, _total, activity) => said.push(activity));
+  t.is(said[0], `sending anew to ${url}`);
   t.true(server.files.get('/b.zip')!.equals(noise('a', 1000)));
 });
 
