@@ -22,6 +22,8 @@ test('system: over NBD running guests are packed, and a reversion out of the pac
   if (!skipUnless(t, ...tools)) return;
   t.timeout(300_000);
   const rig = await SystemRig.open(t, 'qemu', { vnfm: { transport: 'nbd' } });
+  // Guests outlive a site that is killed.
+  t.teardown(() => rig.lab.clean());
   await rig.instantiate();
   const taken = await rig.createSnapshot();
   await rig.completed(taken.lifecycleOperationOccurrenceId);
