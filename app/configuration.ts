@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { invalidArgument, notFound } from '../sdk/errors.ts';
+import { checkHosts, type Host } from './hosts.ts';
 import { checkOutsidePlugins, type OutsidePlugin } from './outside-plugins.ts';
 
 /** The settings of a site; each plugin checks its own part. */
@@ -31,11 +32,23 @@ export type SiteConfiguration = {
   qemu?: Record<string, unknown>;
   /** Drivers to start; absent: wasmvm, and qemu where it is installed. */
   drivers?: string[];
+  /** Further instances of built-in drivers, each for a host of its own. */
+  hosts?: Host[];
   /** Plugins in processes of their own, for example a driver in another language. */
   plugins?: OutsidePlugin[];
 };
 
-const known = ['version', 'nfvo', 'vnfm', 'repository', 'wasmvm', 'qemu', 'drivers', 'plugins'];
+const known = [
+  'version',
+  'nfvo',
+  'vnfm',
+  'repository',
+  'wasmvm',
+  'qemu',
+  'drivers',
+  'hosts',
+  'plugins',
+];
 /** Drivers that come with the project. */
 export const driverKinds: readonly string[] = ['wasmvm', 'qemu'];
 
@@ -61,6 +74,9 @@ export async function readConfiguration(path: string | undefined): Promise<SiteC
   const { drivers } = configuration;
   if (drivers !== undefined && !isDriverList(drivers)) {
     throw invalid(path, 'drivers', `must be a list of some of ${driverKinds.join(', ')}`);
+  }
+  if (configuration.hosts !== undefined) {
+    checkHosts(configuration.hosts, driverKinds, (field, why) => invalid(path, field, why));
   }
   if (configuration.plugins !== undefined) {
     checkOutsidePlugins(configuration.plugins, (field, why) => invalid(path, field, why));

@@ -67,6 +67,13 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   for (const driver of drivers) {
     await kernel.add(driverPlugins[driver]!, { config: driverConfig(configuration, driver) });
   }
+  const hosts = configuration.hosts ?? [];
+  for (const { name: instanceId, kind, config } of hosts) {
+    await kernel.add(driverPlugins[kind]!, {
+      instanceId,
+      config: config ?? driverConfig(configuration, kind),
+    });
+  }
   const outside = configuration.plugins ?? [];
   for (const plugin of outside) await addOutside(kernel, plugin);
   const outsideDrivers = outside.filter(({ role }) => role === driverRole);
@@ -78,7 +85,11 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       authorities: [signer.ca],
     },
   });
-  const instances = [...drivers, ...outsideDrivers.map(({ instanceId }) => instanceId)];
+  const instances = [
+    ...drivers,
+    ...hosts.map(({ name }) => name),
+    ...outsideDrivers.map(({ instanceId }) => instanceId),
+  ];
   await kernel.add(vimPlugin, { config: { drivers: instances, repository: 'repository' } });
   await kernel.add(vnfmPlugin, { config: vnfmConfig(configuration) });
   await kernel.add(nfvoPlugin, { config: { vnfm: 'vnfm', vim: 'vim', ...configuration.nfvo } });

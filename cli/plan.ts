@@ -33,7 +33,8 @@ export function showPlan(plan: SnapshotPlan, json: boolean): number {
       vnfc.safety,
     ]),
   );
-  for (const { vnfcInstanceId, detached, attached } of plan.vnfcs) {
+  for (const { vnfcInstanceId, detached, attached, movedTo } of plan.vnfcs) {
+    if (movedTo !== '') print(`moves to host ${movedTo}: ${vnfcInstanceId}`);
     if (detached.length > 0) print(`detached before: ${vnfcInstanceId}: ${detached.join(' ')}`);
     if (attached.length > 0) print(`attached after: ${vnfcInstanceId}: ${attached.join(' ')}`);
   }

@@ -32,6 +32,7 @@ type CreateOptions = WaitOptions & {
 };
 
 type RevertOptions = WaitOptions & {
+  host?: string;
   skipSafetySnapshot?: boolean;
   force?: boolean;
   plan?: boolean;
@@ -120,6 +121,10 @@ function revertCommand(snapshot: Command): void {
     .description('bring a VNF back to a snapshot: wholly, or not at all')
     .option('--skip-safety-snapshot', 'do not take a safety snapshot first')
     .option('--force', 'load memory of another kind of machine too')
+    .option(
+      '--host <name>',
+      'on this host: a driver, as "mano plugin list" names it; what it leaves elsewhere ends when the VNF is there',
+    )
     .option('--plan', planHelp)
     .action(
       clientAction<RevertOptions>(async (session, options, idOrName, snapshot) => {
@@ -129,6 +134,7 @@ function revertCommand(snapshot: Command): void {
           vnfSnapshotInfoId: await snapshotId(session, snapshot!),
           skipSafetySnapshot: options.skipSafetySnapshot === true,
           force: options.force === true,
+          targetHost: options.host ?? '',
           validateOnly: options.plan === true,
         });
         if (started.plan) return showPlan(started.plan, options.json === true);

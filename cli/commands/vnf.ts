@@ -202,14 +202,16 @@ function lifeCycleCommands(vnf: Command): void {
       '--driver <kind>',
       'the driver for VDUs whose descriptor names none, for example wasmvm',
     )
+    .option('--host <name>', 'on this host: a driver, as "mano plugin list" names it')
     .option('--leave-stopped', 'allocate only')
     .action(
-      clientAction<WaitOptions & { driver?: string; leaveStopped?: boolean }>(
+      clientAction<WaitOptions & { driver?: string; host?: string; leaveStopped?: boolean }>(
         async (session, options, idOrName) => {
           const { id } = await findVnf(session, idOrName!);
           const started = await lifeCycle(session).instantiateVnf({
             vnfInstanceId: id,
             virtualisationEnvironment: options.driver ?? '',
+            targetHost: options.host ?? '',
             leaveStopped: options.leaveStopped === true,
           });
           return report(session, started.lifecycleOperationOccurrenceId, options);

@@ -4,7 +4,7 @@ import {
   type VirtualCompute,
   VirtualComputeSchema,
 } from '../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
-import { RpcError } from '../../sdk/errors.ts';
+import { failedPrecondition, RpcError } from '../../sdk/errors.ts';
 import { parseFilter } from '../../sdk/filter.ts';
 import { type Handlers, implement } from '../../sdk/server.ts';
 import { forwarded, type Vim } from './vim.ts';
@@ -29,7 +29,7 @@ type ComputeHandlers = Handlers<typeof VirtualisedComputeResourceService>;
 function lifeCycle(vim: Vim): ComputeHandlers {
   return {
     allocateVirtualisedComputeResource: async (request, context) => {
-      const driver = await vim.drivers.ofKind(request.virtualisationEnvironment);
+      const driver = await vim.placeOf(request);
       await vim.resources.place('compute', request.computeId, driver);
       const { compute } = await vim.drivers
         .client(driver)
@@ -123,6 +123,7 @@ function snapshots(vim: Vim): ComputeHandlers {
     },
     revertVirtualisedComputeResourceToSnapshot: async (request, context) => {
       const { driver, client } = await vim.of('compute', request.computeId);
+      await requireHere(vim, driver, request.snapshotId);
       const { compute } = await client.revertToInstanceSnapshot(
         forwarded(request),
         vim.options(context, longDeadlineMs),
@@ -164,6 +165,14 @@ function snapshots(vim: Vim): ComputeHandlers {
       };
     },
   };
+}
+
+/** A snapshot that another driver has is nothing that this one could know of. */
+async function requireHere(vim: Vim, driver: string, snapshotId: string): Promise<void> {
+  const owner = await vim.resources.find('snapshot', snapshotId);
+  if (!owner || owner === driver) return;
+  const text = `snapshot "${snapshotId}" is on host "${owner}", the compute resource on "${driver}"; revert the VNF, which brings it over, or extract a package there`;
+  throw failedPrecondition('SNAPSHOT_ELSEWHERE', text, { host: owner, wanted: driver });
 }
 
 /** One driver's answer; a driver that is silent is listed with the reason, never left out. */

@@ -4,7 +4,7 @@ import type {
   GetDriverInfoResponse,
 } from '../../gen/nfv/driver/v1/driver_pb.js';
 import type { Client } from '../../sdk/client.ts';
-import { notFound, RpcError, unavailable } from '../../sdk/errors.ts';
+import { failedPrecondition, notFound, RpcError, unavailable } from '../../sdk/errors.ts';
 
 export type DriverClient = Client<typeof DriverService>;
 
@@ -66,6 +66,23 @@ export class Drivers {
       kind,
       known,
     });
+  }
+
+  /**
+   * Where a new resource goes: the named driver instance, else the first of the kind. NOT_FOUND with reason HOST_UNKNOWN when
+   * the named one is not there; FAILED_PRECONDITION with reason HOST_KIND when it is of another kind.
+   */
+  async placeFor(kind: string, targetHost: string): Promise<string> {
+    if (targetHost === '') return this.ofKind(kind);
+    if (!this.instances.includes(targetHost)) {
+      const known = this.instances.join(', ') || 'none';
+      const text = `there is no host "${targetHost}"; known: ${known}`;
+      throw notFound('HOST_UNKNOWN', text, { host: targetHost, known });
+    }
+    const { driver } = await this.info(targetHost);
+    if (driver === kind) return targetHost;
+    const text = `host "${targetHost}" is of kind "${driver}", not "${kind}"`;
+    throw failedPrecondition('HOST_KIND', text, { host: targetHost, kind: driver, wanted: kind });
   }
 
   /** What a driver can do now: the first message of its stream of capabilities. */

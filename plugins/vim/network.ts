@@ -8,7 +8,7 @@ export function networkService(vim: Vim) {
     VirtualisedNetworkResourceService,
     {
       allocateVirtualisedNetworkResource: async (request, context) => {
-        const driver = await vim.drivers.ofKind(request.virtualisationEnvironment);
+        const driver = await vim.placeOf(request);
         await vim.resources.place('network', request.networkResourceId, driver);
         const { networkResourceId: networkId, ...rest } = forwarded(request);
         const { network } = await vim.drivers

@@ -8,7 +8,7 @@ export function storageService(vim: Vim) {
     VirtualisedStorageResourceService,
     {
       allocateVirtualisedStorageResource: async (request, context) => {
-        const driver = await vim.drivers.ofKind(request.virtualisationEnvironment);
+        const driver = await vim.placeOf(request);
         await vim.resources.place('storage', request.storageId, driver);
         const { storageId: volumeId, ...rest } = forwarded(request);
         const { volume } = await vim.drivers

@@ -32,6 +32,11 @@ export class Vim {
     this.logger = parts.logger;
   }
 
+  /** The driver that gets a new resource. */
+  placeOf(request: { virtualisationEnvironment: string; targetHost: string }): Promise<string> {
+    return this.drivers.placeFor(request.virtualisationEnvironment, request.targetHost);
+  }
+
   /** The driver that has a resource. NOT_FOUND with the kind's reason. */
   async of(kind: ResourceKind, id: string): Promise<{ driver: string; client: DriverClient }> {
     const driver = await this.resources.driverOf(kind, id);

@@ -115,7 +115,7 @@ async function* extractPackage(
   context: HandlerContext,
 ) {
   const { snapshotId, imagePrefix, call } = request;
-  const driver = await vim.drivers.ofKind(request.virtualisationEnvironment);
+  const driver = await vim.placeOf(request);
   const client = vim.drivers.client(driver);
   await vim.resources.place('snapshot', snapshotId, driver);
   const existing = await sealed(client, snapshotId, context, vim);

@@ -8,7 +8,7 @@ const alphabet = 'abcdefghijklmnopqrstuvwxyz234567';
 const randomCharacters = 8;
 
 /** The kinds of identifiers that the VNFM gives. */
-export type IdentifierKind = 'vnf' | 'snap' | 'pkg' | 'safe';
+export type IdentifierKind = 'vnf' | 'snap' | 'pkg' | 'safe' | 'move';
 
 /** A new identifier, for example "vnf-k3j2m5qa": short, because drivers make socket paths of it. */
 export function newIdentifier(kind: IdentifierKind, random: Random): string {

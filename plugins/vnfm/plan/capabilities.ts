@@ -1,7 +1,7 @@
 import type { DriverCapabilities } from '../../../gen/nfv/compute/v1/virtualised_compute_resource_pb.js';
 import { CapabilityName } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import type { CompatibilityStamp } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
-import { failedPrecondition, unavailable, unimplemented } from '../../../sdk/errors.ts';
+import { failedPrecondition, notFound, unavailable, unimplemented } from '../../../sdk/errors.ts';
 
 /** Each of them is enough to capture and to load memory. */
 export const memoryCapabilities: readonly CapabilityName[] = [
@@ -22,6 +22,16 @@ export class DriverView {
 
   constructor(driver: DriverCapabilities) {
     this.#driver = driver;
+  }
+
+  /** The plugin instance, which stands for a host. */
+  get instance(): string {
+    return this.#driver.driver;
+  }
+
+  /** The kind of driver, for example "qemu". */
+  get kind(): string {
+    return this.#driver.virtualisationEnvironment;
   }
 
   has(name: CapabilityName): boolean {
@@ -80,9 +90,26 @@ export function driverOf(
   const found =
     candidates[0] ?? drivers.find((driver) => driver.virtualisationEnvironment === kind);
   if (found && found.unavailableReason === '') return new DriverView(found);
-  const why = found?.unavailableReason ?? 'the VIM does not list it';
-  const name = instance || kind;
-  throw unavailable('DRIVER_UNAVAILABLE', `driver "${name}" cannot be asked: ${why}`, {
-    driver: name,
+  throw notAsked(instance || kind, found?.unavailableReason ?? 'the VIM does not list it');
+}
+
+/**
+ * The host that a request names. NOT_FOUND with reason HOST_UNKNOWN; UNAVAILABLE with reason
+ * DRIVER_UNAVAILABLE when it does not answer now.
+ */
+export function hostView(drivers: readonly DriverCapabilities[], host: string): DriverView {
+  const found = drivers.find(({ driver }) => driver === host);
+  if (!found) {
+    const known = drivers.map(({ driver }) => driver).join(', ') || 'none';
+    const text = `target_host: the VIM has no host "${host}"; it has: ${known}`;
+    throw notFound('HOST_UNKNOWN', text, { host, known });
+  }
+  if (found.unavailableReason === '') return new DriverView(found);
+  throw notAsked(host, found.unavailableReason);
+}
+
+function notAsked(driver: string, why: string) {
+  return unavailable('DRIVER_UNAVAILABLE', `driver "${driver}" cannot be asked: ${why}`, {
+    driver,
   });
 }

@@ -47,7 +47,7 @@ export function explainRevert(
   vnfIsReachable: boolean,
 ): Explained {
   return {
-    vnfcs: plan.vnfcs.map((vnfc) => plannedRevert(vnfc, componentOf(components, vnfc))),
+    vnfcs: plan.vnfcs.map((vnfc) => plannedRevert(plan, vnfc, componentOf(components, vnfc))),
     excluded: plan.untouched,
     consistency: plan.notify ? ConsistencyPolicy.REQUIRED : ConsistencyPolicy.NONE,
     fallbacks: [
@@ -85,12 +85,14 @@ function plannedCapture(vnfc: VnfcSnapshotPlan, component: Component): Planned {
   };
 }
 
-function plannedRevert(vnfc: VnfcRevertPlan, component: Component): Planned {
+function plannedRevert({ hosts }: RevertPlan, vnfc: VnfcRevertPlan, component: Component): Planned {
   const { vnfcInstanceId, running, warm, thaw, images, safety } = vnfc;
+  const moved = hosts?.move?.vnfcs.some((item) => item.vnfcInstanceId === vnfcInstanceId);
   return {
     ...{ vnfcInstanceId, running, safety, memory: warm, freeze: thaw, disks: images },
-    detached: names(vnfc.detach),
-    attached: names(vnfc.attach),
+    detached: moved ? [] : names(vnfc.detach),
+    attached: moved ? [] : names(vnfc.attach),
+    ...(moved && { movedTo: hosts!.move!.host }),
     techniques: techniques(component, warm, images.length > 0),
   };
 }

@@ -7,7 +7,8 @@ import {
   type VnfcSnapshotDescriptor,
 } from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { failedPrecondition } from '../../../sdk/errors.ts';
-import { memoryCapabilities } from './capabilities.ts';
+import { type DriverView, memoryCapabilities } from './capabilities.ts';
+import { type HostPlan, hostAfter } from './hosts.ts';
 import { type Component, type Disk, inOrder, isAlive, type Situation } from './situation.ts';
 import { planVolumes } from './volumes.ts';
 
@@ -43,6 +44,8 @@ export type VnfcRevertPlan = {
   detach: Disk[];
   /** Vnfsd.012: these are attached after. */
   attach: Disk[];
+  /** It is loaded into what was made for it on another host. */
+  moved?: true;
 };
 
 /** How a VNF is reverted (GR NFV-TST 005 clause 6.5.2 step 2). */
@@ -57,6 +60,8 @@ export type RevertPlan = {
   vnfcs: VnfcRevertPlan[];
   /** What stays as it is: "<vnfc or disk>: <reason>". */
   untouched: string[];
+  /** What comes back on another host than it is, or was captured, on. */
+  hosts?: HostPlan;
 };
 
 /**
@@ -68,7 +73,7 @@ export type RevertPlan = {
 export function planRevert(
   situation: Situation,
   snapshot: VnfSnapshot,
-  options: { skipSafetySnapshot: boolean; force: boolean },
+  options: { skipSafetySnapshot: boolean; force: boolean; target?: DriverView | undefined },
 ): RevertPlan {
   const { vnfd, components } = situation;
   const descriptor = vnfd.snapshotDescriptor;
@@ -101,6 +106,8 @@ export function planRevert(
 type Options = {
   skipSafetySnapshot: boolean;
   force: boolean;
+  /** The host that the request names. */
+  target?: DriverView | undefined;
   vnfc: VnfcSnapshotDescriptor | undefined;
 };
 
@@ -108,10 +115,10 @@ function planVnfc(
   snapshot: VnfSnapshot,
   part: VnfcSnapshotInfo,
   component: Component,
-  { skipSafetySnapshot, force, vnfc }: Options,
+  { skipSafetySnapshot, force, target, vnfc }: Options,
   untouched: string[],
 ): VnfcRevertPlan {
-  const { vnfcInstanceId, vduId, computeId, state, driver } = component;
+  const { vnfcInstanceId, vduId, computeId, state } = component;
   const content = part.instanceSnapshot;
   if (!content) throw mismatch(snapshot, vnfcInstanceId, 'the record does not say where it is');
   const images = content.images.filter((image) => image.role === ImageRole.DISK);
@@ -125,6 +132,7 @@ function planVnfc(
   }
   const warm = content.memory;
   if (warm) {
+    const driver = hostAfter(component, target);
     driver.require(memoryCapabilities, vnfcInstanceId, 'loading memory');
     if (!force) driver.requireStamp(content.compatibility, vnfcInstanceId);
   }

@@ -36,7 +36,13 @@ export type Component = {
 };
 
 /** What planning looks at, and when. */
-export type Situation = { vnfd: Vnfd; components: Component[]; now: Date };
+export type Situation = {
+  vnfd: Vnfd;
+  components: Component[];
+  /** All drivers of the VIM. */
+  drivers: readonly DriverCapabilities[];
+  now: Date;
+};
 
 /**
  * Puts together what the VNFM recorded and what the VIM says now. FAILED_PRECONDITION with reason
@@ -77,7 +83,7 @@ export function situationOf(
       driver: driverOf(drivers, compute.driver, environment),
     };
   });
-  return { vnfd: vnf.vnfd!, components, now };
+  return { vnfd: vnf.vnfd!, components, drivers, now };
 }
 
 /** True when the component is in memory: it can be held, and its memory can be captured. */

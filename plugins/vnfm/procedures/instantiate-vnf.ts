@@ -1,6 +1,5 @@
 /** Instantiate VNF: ETSI GS NFV-SOL 003 clause 5.4.4. */
 import { create } from '@bufbuild/protobuf';
-import { ComputeOperation } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import {
   OperationState,
   OperationType,
@@ -13,25 +12,25 @@ import {
 import {
   type OperationDefinition,
   parallel,
-  type Step,
   type StepContext,
 } from '../../../sdk/operations/engine.ts';
 import { beginGeneration } from '../generation.ts';
 import type { VimClients } from '../peers.ts';
-import type {
-  InstantiationPlan,
-  NetworkResource,
-  VnfcResources,
-} from '../plan/instantiation-plan.ts';
+import type { InstantiationPlan, VnfcResources } from '../plan/instantiation-plan.ts';
 import { changeRecord, vnfInstances } from '../records.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
-import { callOf, defineProcedure } from './define.ts';
+import {
+  allocateAll,
+  type ChosenHost,
+  computeStepName,
+  startStep,
+  startStepName,
+} from './allocate.ts';
+import { defineProcedure } from './define.ts';
 import { type Granted, grantStep } from './grant.ts';
 
 export const instantiateVnfName = 'instantiate-vnf';
-/** Volumes may be copied from images, and guests may boot slowly on an emulated processor. */
-const allocateDeadlineMs = 10 * 60_000;
 
 export type InstantiateVnfInput = {
   uses: Use[];
@@ -39,6 +38,8 @@ export type InstantiateVnfInput = {
   vnfdId: string;
   vim: string;
   leaveStopped: boolean;
+  /** Where the components of its kind go; absent: the VIM chooses. */
+  host?: ChosenHost;
   plan: InstantiationPlan;
 };
 
@@ -50,20 +51,12 @@ export function instantiateVnf(vnfm: Vnfm): OperationDefinition<Input> {
     name: instantiateVnfName,
     operation: OperationType.INSTANTIATE,
     onFailure: 'rollback',
-    plan: ({ plan, leaveStopped }) => {
-      const { networks, vnfcs } = plan;
-      const groups = [
-        networks.map((network) => [allocateNetwork(vnfm, network)]),
-        vnfcs.map((vnfc) => vnfc.volumes.map((volume) => allocateVolume(vnfm, vnfc, volume))),
-        vnfcs.map((vnfc) => [allocateCompute(vnfm, vnfc)]),
-        leaveStopped ? [] : vnfcs.map((vnfc) => [startCompute(vnfm, vnfc)]),
-      ];
+    plan: ({ plan, leaveStopped, host }) => {
+      const vimOf = (context: StepContext<Input>) => placed(vnfm, context);
       return [
         grantStep(vnfm, { clause: 'Micromano', clauseStep: '' }, grantRequest),
-        ...groups
-          .map((chains) => chains.filter((chain) => chain.length > 0))
-          .filter((chains) => chains.length > 0)
-          .map((chains) => parallel<Input>(chains)),
+        ...allocateAll({ vimOf, host }, plan),
+        ...(leaveStopped ? [] : [parallel(plan.vnfcs.map((vnfc) => [startStep(vimOf, vnfc)]))]),
       ];
     },
     ended: async (tx, { to, input, outputs }) => {
@@ -80,121 +73,6 @@ export function instantiateVnf(vnfm: Vnfm): OperationDefinition<Input> {
 /** The VIM that the grant names, else the one that is configured. */
 function placed(vnfm: Vnfm, context: StepContext<Input>): VimClients {
   return vnfm.peers.vim(context.output<Granted>('grant').vimConnectionId || context.input.vim);
-}
-
-function allocateNetwork(vnfm: Vnfm, network: NetworkResource): Step<Input> {
-  const { networkId: networkResourceId, environment: virtualisationEnvironment } = network;
-  return {
-    ...header(`network ${network.linkId}`),
-    run: async (context) => {
-      await placed(vnfm, context).network.allocateVirtualisedNetworkResource(
-        { networkResourceId, virtualisationEnvironment, call: callOf(context) },
-        { signal: context.signal, deadlineMs: allocateDeadlineMs },
-      );
-    },
-    compensate: async (context) => {
-      await placed(vnfm, context).network.terminateVirtualisedNetworkResource(
-        { networkResourceId, call: callOf(context, 'undo') },
-        { signal: context.signal },
-      );
-    },
-  };
-}
-
-function allocateVolume(
-  vnfm: Vnfm,
-  vnfc: VnfcResources,
-  volume: VnfcResources['volumes'][number],
-): Step<Input> {
-  const { storageId, image } = volume;
-  return {
-    ...header(`volume ${vnfc.vnfcInstanceId}/${volume.name}`, vnfc),
-    run: async (context) => {
-      await placed(vnfm, context).storage.allocateVirtualisedStorageResource(
-        {
-          storageId,
-          image,
-          virtualisationEnvironment: vnfc.environment,
-          sizeBytes: BigInt(volume.sizeBytes),
-          call: callOf(context),
-        },
-        { signal: context.signal, deadlineMs: allocateDeadlineMs },
-      );
-    },
-    compensate: async (context) => {
-      await placed(vnfm, context).storage.terminateVirtualisedStorageResource(
-        { storageId, call: callOf(context, 'undo') },
-        { signal: context.signal },
-      );
-    },
-  };
-}
-
-function allocateCompute(vnfm: Vnfm, vnfc: VnfcResources): Step<Input> {
-  const { computeId, environment, image, virtualCpus, memoryMib, guestParameters } = vnfc;
-  const volumes = vnfc.volumes.map(({ storageId: volumeId, name, boot }) => ({
-    volumeId,
-    name,
-    boot,
-  }));
-  const spec = {
-    image,
-    virtualCpus,
-    memoryMib,
-    volumes,
-    interfaces: vnfc.interfaces,
-    guestParameters,
-  };
-  return {
-    ...header(computeStepName(vnfc), vnfc),
-    run: async (context) => {
-      const { computeData } = await placed(
-        vnfm,
-        context,
-      ).compute.allocateVirtualisedComputeResource(
-        { computeId, virtualisationEnvironment: environment, spec, call: callOf(context) },
-        { signal: context.signal, deadlineMs: allocateDeadlineMs },
-      );
-      return { vnfChannel: computeData?.vnfChannel ?? '' };
-    },
-    compensate: async (context) => {
-      await placed(vnfm, context).compute.terminateVirtualisedComputeResource(
-        { computeId, call: callOf(context, 'undo') },
-        { signal: context.signal, deadlineMs: allocateDeadlineMs },
-      );
-    },
-  };
-}
-
-function startCompute(vnfm: Vnfm, vnfc: VnfcResources): Step<Input> {
-  return {
-    ...header(startStepName(vnfc), vnfc),
-    run: async (context) => {
-      const { computeData } = await placed(vnfm, context).compute.operateVirtualisedComputeResource(
-        {
-          computeId: vnfc.computeId,
-          computeOperation: ComputeOperation.START,
-          call: callOf(context),
-        },
-        { signal: context.signal, deadlineMs: allocateDeadlineMs },
-      );
-      return { vnfChannel: computeData?.vnfChannel ?? '' };
-    },
-  };
-}
-
-const computeStepName = (vnfc: VnfcResources) => `compute ${vnfc.vnfcInstanceId}`;
-const startStepName = (vnfc: VnfcResources) => `start ${vnfc.vnfcInstanceId}`;
-
-function header(name: string, vnfc?: VnfcResources) {
-  return {
-    name,
-    clause: 'Micromano',
-    caller: 'vnfm',
-    callee: 'vim',
-    deadlineMs: allocateDeadlineMs,
-    ...(vnfc && { vnfcInstanceId: vnfc.vnfcInstanceId }),
-  };
 }
 
 function grantRequest(input: Input) {

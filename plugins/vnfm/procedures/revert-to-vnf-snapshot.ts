@@ -12,14 +12,19 @@ import type { OperationDefinition, PlanItem, Step } from '../../../sdk/operation
 import type { Transaction } from '../../../sdk/records/record-store.ts';
 import { beginGeneration } from '../generation.ts';
 import { forgetThaw, rememberThaw } from '../late-thaw.ts';
+import { loadedOf } from '../plan/host-plan.ts';
+import type { Move } from '../plan/hosts.ts';
 import type { RevertPlan } from '../plan/revert-plan.ts';
 import { isAlive } from '../plan/situation.ts';
 import { changeRecord, vnfInstances } from '../records.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
+import { allocateAll, type ChosenHost } from './allocate.ts';
 import { notAvailable } from './availability.ts';
+import { carrySteps, dropCopiesStep } from './carry.ts';
 import { defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
+import { endLeft, recordMove } from './move.ts';
 import { type NotificationPlan, notifyEnd, notifyStart, reversion } from './notify.ts';
 import { phase } from './phases.ts';
 import {
@@ -97,20 +102,35 @@ function steps(vnfm: Vnfm, input: Input): PlanItem<Input>[] {
     holdMs: runsOn ? loadedHoldMs : holdAfterMs,
   };
   const told = notification(input);
-  const loaded = vnfcs.filter((vnfc) => vnfc.warm);
+  const { carried = [], move } = plan.hosts ?? {};
+  const bringing = { vnfm, vim: work.vim, vnfSnapshotInfoId: input.vnfSnapshotInfoId };
+  const after = loadedOf(plan);
+  const loaded = after.filter((vnfc) => vnfc.warm);
   return [
+    ...carrySteps<Input>(bringing, carried),
+    ...(move ? allocateAll<Input>({ vimOf: () => work.vim, host: placeOf(move) }, move) : []),
     ...(plan.notify ? [notifyStart<Input>(vnfm, reversion, told)] : []),
     ...(withoutSafety ? [] : keepPresent(work, input)),
-    ...phase(vnfcs, ordered, (vnfc) => loadSteps(work, vnfc)),
-    ...phase(runsOn ? loaded : [], ordered, (vnfc) => releaseStep<Input>(work, vnfc, vnfcs)),
-    ...phase(runsOn ? vnfcs : [], ordered, (vnfc): Step<Input>[] => {
+    ...phase(after, ordered, (vnfc) => loadSteps(work, vnfc, presentOf(vnfcs, vnfc))),
+    ...phase(runsOn ? loaded : [], ordered, (vnfc) => releaseStep<Input>(work, vnfc, after)),
+    ...phase(runsOn ? after : [], ordered, (vnfc): Step<Input>[] => {
       if (vnfc.thaw) return [thawStep(work, vnfc)];
       return vnfc.startAfter ? [startStep(work, vnfc)] : [];
     }),
     newGeneration(vnfm),
     ...(plan.notify ? [notifyEnd<Input>(vnfm, reversion, told, { irreversible: true })] : []),
     ...(withoutSafety ? [] : [deleteSafetyStep<Input>(work, vnfcs)]),
+    ...(move ? endLeft<Input>(vnfm, move) : []),
+    ...(carried.length > 0 ? [dropCopiesStep<Input>(bringing, carried)] : []),
   ];
+}
+
+function placeOf({ host, vnfcs }: Move): ChosenHost {
+  return { name: host, kind: vnfcs[0]!.environment };
+}
+
+function presentOf(vnfcs: RevertPlan['vnfcs'], { vnfcInstanceId }: RevertPlan['vnfcs'][number]) {
+  return vnfcs.find((vnfc) => vnfc.vnfcInstanceId === vnfcInstanceId)!;
 }
 
 /** Holds all, then captures all: the states that are kept fit together. */
@@ -125,11 +145,17 @@ function keepPresent(work: VnfcRevert, { plan, holdDeadlineMs }: Input): PlanIte
   ];
 }
 
-function loadSteps(work: VnfcRevert, vnfc: RevertPlan['vnfcs'][number]): Step<Input>[] {
+/** `vnfc` is what is loaded, `present` what was there before: another one when the component moves. */
+function loadSteps(
+  work: VnfcRevert,
+  vnfc: RevertPlan['vnfcs'][number],
+  present: RevertPlan['vnfcs'][number],
+): Step<Input>[] {
   const { vim } = work;
   const clause = '6.4.3';
+  const stops = present.running && (vnfc.moved || !vnfc.warm);
   return [
-    ...(vnfc.warm || !vnfc.running ? [] : [stopStep<Input>(work, vnfc)]),
+    ...(stops ? [stopStep<Input>(work, present)] : []),
     ...(vnfc.detach.length > 0 ? [detachStep<Input>(vim, vnfc, { clause, clauseStep: '9' })] : []),
     revertStep(work, vnfc),
     ...(vnfc.attach.length > 0 ? [attachStep<Input>(vim, vnfc, { clause, clauseStep: '21' })] : []),
@@ -187,9 +213,13 @@ function newGeneration(vnfm: Vnfm): Step<Input> {
     callee: 'vnfm',
     irreversible: true,
     run: async (context) => {
-      const { vnfInstanceId, holdAfterMs } = context.input;
+      const { vnfInstanceId, holdAfterMs, plan } = context.input;
+      const move = plan.hosts?.move;
       if (holdAfterMs > 0) context.warn(`components are held for ${holdAfterMs} ms at most`);
-      context.withEnd((tx) => beginGeneration(tx, vnfInstanceId, vnfm.random));
+      context.withEnd(async (tx) => {
+        await beginGeneration(tx, vnfInstanceId, vnfm.random);
+        if (move) await recordMove(tx, vnfInstanceId, move);
+      });
     },
   };
 }
@@ -204,7 +234,7 @@ async function thawLater(
   input: Input,
   operationId: string,
 ): Promise<void> {
-  const frozen = input.plan.vnfcs.filter((vnfc) => vnfc.thaw);
+  const frozen = loadedOf(input.plan).filter((vnfc) => vnfc.thaw);
   if (input.holdAfterMs === 0 || frozen.length === 0) return forgetThaw(tx, input.vnfInstanceId);
   await rememberThaw(tx, input.vnfInstanceId, {
     operationId,
@@ -237,5 +267,13 @@ function grantRequest(input: Input) {
       vduId: vnfc.vduId,
       resourceTemplateId: vnfSnapshotInfoId,
     })),
+    ...(plan.hosts?.move && {
+      addResources: plan.hosts.move.vnfcs.map(({ vnfcInstanceId: id, vduId }) => ({
+        ...{ id, type: 'COMPUTE', vduId },
+      })),
+      removeResources: plan.hosts.move.left.computes.map(({ vnfcInstanceId: id }) => ({
+        ...{ id, type: 'COMPUTE' },
+      })),
+    }),
   };
 }

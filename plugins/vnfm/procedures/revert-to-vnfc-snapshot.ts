@@ -138,15 +138,17 @@ function undoing<I extends JsonValue>(
   work: VnfcRevert,
   vnfc: VnfcRevertPlan,
 ): Pick<Step<I>, 'compensate' | 'irreversible' | 'hold'> {
+  const stop = (context: StepContext) =>
+    operate(work.vim, vnfc.computeId, ComputeOperation.STOP_FORCEFUL, context, 'undo');
+  // What it left is where it was.
+  if (vnfc.moved) return { compensate: stop };
   if (!work.withoutSafety) {
     return { compensate: (context) => restorePresent(work, vnfc, context) };
   }
   return {
     irreversible: true,
     ...(vnfc.warm && work.runsOn && { hold: true }),
-    compensate: (context) => {
-      return operate(work.vim, vnfc.computeId, ComputeOperation.STOP_FORCEFUL, context, 'undo');
-    },
+    compensate: stop,
   };
 }
 

@@ -1,4 +1,5 @@
 /** Terminate VNF: ETSI GS NFV-SOL 003 clause 5.4.8. */
+import type { JsonObject } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { ComputeOperation } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import {
@@ -89,7 +90,10 @@ function stop(vnfm: Vnfm, vnfc: Input['vnfcs'][number]): Step<Input> {
   };
 }
 
-function endCompute(vnfm: Vnfm, vnfc: Input['vnfcs'][number]): Step<Input> {
+/** Steps that end a resource for good; the input of the operation names the VIM. */
+export type EndInput = JsonObject & { vim: string };
+
+export function endCompute<I extends EndInput>(vnfm: Vnfm, vnfc: Input['vnfcs'][number]): Step<I> {
   return {
     ...header(`end ${vnfc.vnfcInstanceId}`, vnfc.vnfcInstanceId),
     run: async (context) => {
@@ -100,9 +104,13 @@ function endCompute(vnfm: Vnfm, vnfc: Input['vnfcs'][number]): Step<Input> {
   };
 }
 
-function endStorage(vnfm: Vnfm, storageId: string): Step<Input> {
+export function endStorage<I extends EndInput>(
+  vnfm: Vnfm,
+  storageId: string,
+  name = storageId,
+): Step<I> {
   return {
-    ...header(`end ${storageId}`),
+    ...header(`end ${name}`),
     run: async (context) => {
       const { storage } = vnfm.peers.vim(context.input.vim);
       const request = { storageId, call: callOf(context) };
@@ -111,9 +119,13 @@ function endStorage(vnfm: Vnfm, storageId: string): Step<Input> {
   };
 }
 
-function endNetwork(vnfm: Vnfm, networkResourceId: string): Step<Input> {
+export function endNetwork<I extends EndInput>(
+  vnfm: Vnfm,
+  networkResourceId: string,
+  name = networkResourceId,
+): Step<I> {
   return {
-    ...header(`end ${networkResourceId}`),
+    ...header(`end ${name}`),
     run: async (context) => {
       const { network } = vnfm.peers.vim(context.input.vim);
       const request = { networkResourceId, call: callOf(context) };

@@ -2,6 +2,7 @@ import { durationMs } from '@bufbuild/protobuf/wkt';
 import {
   InstantiationState,
   SnapshotAvailability,
+  type VnfInstance,
   type VnfSnapshotInfo,
 } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import {
@@ -18,7 +19,9 @@ import type { IdempotentRequest } from '../../../sdk/request-ids.ts';
 import type { HandlerContext, Handlers } from '../../../sdk/server.ts';
 import { deleteSnapshotRecord } from '../em-data.ts';
 import { newIdentifier } from '../identifiers.ts';
+import { hostView } from '../plan/capabilities.ts';
 import { explainRevert, explainSnapshot } from '../plan/explain.ts';
+import { planHosts } from '../plan/host-plan.ts';
 import { planRevert } from '../plan/revert-plan.ts';
 import type { Situation } from '../plan/situation.ts';
 import { planSnapshot, snapshotTimes } from '../plan/snapshot-plan.ts';
@@ -176,7 +179,7 @@ async function prepareRevert(
   request: RevertToVnfSnapshotRequest,
   signal: AbortSignal,
 ): Promise<{ situation: Situation; input: RevertToVnfSnapshotInput }> {
-  const { vnfInstanceId, vnfSnapshotInfoId, skipSafetySnapshot, force } = request;
+  const { vnfInstanceId, vnfSnapshotInfoId, skipSafetySnapshot, force, targetHost } = request;
   const holdAfterMs = holdAfterOf(request);
   const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
   const stored = await requireRecord(vnfm.store, vnfSnapshots, vnfSnapshotInfoId, unknownSnapshot);
@@ -188,7 +191,13 @@ async function prepareRevert(
     );
   }
   const situation = await readSituation(vnfm, vnf, signal);
-  const plan = planRevert(situation, snapshot, { skipSafetySnapshot, force });
+  const target = targetHost === '' ? undefined : hostView(situation.drivers, targetHost);
+  const reversion = planRevert(situation, snapshot, { skipSafetySnapshot, force, target });
+  const hosts = planHosts(situation, snapshot, reversion, {
+    ...{ target, skipSafetySnapshot, networkIds: networkIdsOf(vnf) },
+    moveId: newIdentifier('move', vnfm.random),
+  });
+  const plan = { ...reversion, hosts };
   const common = vnfInput(vnf);
   const input = {
     ...common,
@@ -201,6 +210,11 @@ async function prepareRevert(
     plan,
   };
   return { situation, input };
+}
+
+function networkIdsOf({ instantiatedVnfInfo: info }: VnfInstance): Map<string, string> {
+  const links = info?.vnfVirtualLinkResourceInfo ?? [];
+  return new Map(links.map(({ id, networkResource }) => [id, networkResource?.resourceId ?? '']));
 }
 
 async function explainTo(

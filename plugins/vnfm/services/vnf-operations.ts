@@ -15,11 +15,13 @@ import {
   TerminateVnfRequestSchema,
   type VnfLcmService,
 } from '../../../gen/nfv/vnf_lcm/v1/vnf_lcm_service_pb.js';
-import { invalidArgument } from '../../../sdk/errors.ts';
+import { failedPrecondition, invalidArgument } from '../../../sdk/errors.ts';
 import type { IdempotentRequest } from '../../../sdk/request-ids.ts';
 import type { Handlers } from '../../../sdk/server.ts';
 import { newestSnapshot } from '../automation/diagnosis.ts';
+import { hostView } from '../plan/capabilities.ts';
 import { planInstantiation } from '../plan/instantiation-plan.ts';
+import type { ChosenHost } from '../procedures/allocate.ts';
 import { type InstantiateVnfInput, instantiateVnfName } from '../procedures/instantiate-vnf.ts';
 import { type OperateVnfInput, operateVnfName } from '../procedures/operate-vnf.ts';
 import { type TerminateVnfInput, terminateVnfName } from '../procedures/terminate-vnf.ts';
@@ -42,7 +44,7 @@ export function vnfOperationHandlers(vnfm: VnfmServices) {
   return {
     instantiateVnf: (request, context) => {
       const known = idempotent(InstantiateVnfRequestSchema, request, context);
-      return once(known, () => instantiate(vnfm, request, known));
+      return once(known, () => instantiate(vnfm, request, known, context.signal));
     },
     terminateVnf: (request, context) => {
       const known = idempotent(TerminateVnfRequestSchema, request, context);
@@ -59,9 +61,17 @@ async function instantiate(
   vnfm: VnfmServices,
   request: InstantiateVnfRequest,
   repeatable: IdempotentRequest,
+  signal: AbortSignal,
 ): Promise<string> {
   const { vnfInstanceId, virtualisationEnvironment, leaveStopped } = request;
   const vnf = await freeVnf(vnfm, vnfInstanceId, NOT_INSTANTIATED);
+  const host = await hostOf(vnfm, request, signal);
+  const environment = virtualisationEnvironment || (host?.kind ?? '');
+  const plan = planInstantiation(vnfInstanceId, vnf.vnfd!, environment);
+  if (host && !plan.vnfcs.some((vnfc) => vnfc.environment === host.kind)) {
+    const text = `host "${host.name}" is of kind "${host.kind}"; the VNF has no component of that kind`;
+    throw failedPrecondition('HOST_KIND', text, { host: host.name, kind: host.kind });
+  }
   return startOperation<InstantiateVnfInput>(vnfm, {
     definition: instantiateVnfName,
     input: {
@@ -70,13 +80,26 @@ async function instantiate(
       vnfdId: vnf.vnfdId,
       vim: vnfm.config.vim,
       leaveStopped,
-      plan: planInstantiation(vnfInstanceId, vnf.vnfd!, virtualisationEnvironment),
+      ...(host && { host }),
+      plan,
     },
     vnfInstanceId,
     request: repeatable,
     params: paramsOf(InstantiateVnfRequestSchema, request),
     record: (tx) => stillIn(tx, vnfInstanceId, NOT_INSTANTIATED),
   });
+}
+
+/** The host that a request names, and its kind. NOT_FOUND with reason HOST_UNKNOWN. */
+async function hostOf(
+  vnfm: VnfmServices,
+  { targetHost }: InstantiateVnfRequest,
+  signal: AbortSignal,
+): Promise<ChosenHost | undefined> {
+  if (targetHost === '') return undefined;
+  const { compute } = vnfm.peers.vim(vnfm.config.vim);
+  const { drivers } = await compute.querySnapshotCapabilities({}, { signal });
+  return { name: targetHost, kind: hostView(drivers, targetHost).kind };
 }
 
 async function terminate(

@@ -5,7 +5,7 @@ import {
   OperationType,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { findPoints, killAtEach, type Point } from '../../support/system/kill-chain.ts';
-import { lifeCycle, makeBase, procedures } from '../../support/system/procedures.ts';
+import { lifeCycle, makeBase, onAnotherHost, procedures } from '../../support/system/procedures.ts';
 import { SystemRig } from '../../support/system/system-rig.ts';
 
 /** Sites that are killed and started in turns, side by side. */
@@ -64,6 +64,18 @@ test('system: kill -9 while a VNF is powered off and on, healed, made or ended l
   const mine = own.filter((point, index) => isThorough || (!isBegin(point) && index % 2 === 1));
   t.log(`${mine.length} of ${own.length} points`);
   t.deepEqual(await killAtEach(rig, base, mine, { ended: isDone }), []);
+});
+
+test('system: kill -9 while a VNF goes back to its snapshot on another host leaves it wholly on one host', async (t) => {
+  t.timeout(runMsMax);
+  const hosts = [{ name: 'host-two', kind: 'wasmvm' }];
+  const rig = await SystemRig.open(t, 'wasmvm', { hosts });
+  const base = await makeBase(rig);
+  const points = await findPoints(rig, base, [onAnotherHost]);
+  await rig.stop();
+  const mine = points.filter((point, index) => isThorough || (!isBegin(point) && index % 3 === 1));
+  t.log(`${mine.length} of ${points.length} points`);
+  t.deepEqual(await killAtEach(rig, base, mine), []);
 });
 
 /** Steps late in a procedure: when one fails, everything before it is undone. */

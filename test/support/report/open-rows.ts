@@ -3,7 +3,7 @@
  */
 export const openRows: ReadonlySet<string> = new Set(
   `
-    5.3-2/target-host 5.1.3.2/path 5.1.3.3/host
+    5.1.3.2/path
   `
     .trim()
     .split(/\s+/),

@@ -118,7 +118,7 @@ export const sections: readonly Section[] = [
       ['advertise', 'techniques and capabilities are advertised', `${vim}/compute.ts`],
       ['utilize', 'the layer above uses what is advertised', `${plan}/capabilities.ts`],
       ['quiesce', 'quiesce and unquiesce between VIM and VNFM or NFVO', `${vim}/compute.ts`],
-      ['target-host', 'a reversion may name the host'],
+      ['target-host', 'a reversion may name the host', `${plan}/host-plan.ts`],
     ]),
   },
   {
@@ -158,12 +158,7 @@ export const sections: readonly Section[] = [
         ['file-locks', 'with file locks', 'plugins/drivers/qemu', kernelOfGuest],
         ['state', 'into the state of the snapshot or another one', 'plugins/drivers'],
         ['force', 'also where not all information is there'],
-        [
-          'host',
-          'on a host of the caller',
-          undefined,
-          'a driver of several hosts, which is not here',
-        ],
+        ['host', 'on a host of the caller', `${plan}/host-plan.ts`],
       ]),
       ...rows('5.1.3.4/', [
         ['update', 'replaces the content of a snapshot', `${does}/replace-vnf-snapshot.ts`],

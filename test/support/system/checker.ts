@@ -52,8 +52,7 @@ async function operations({ site }: SystemRig): Promise<string[]> {
 
 async function snapshots(rig: SystemRig, expected: Expected): Promise<string[]> {
   const { vnfSnapshotInfos: infos } = await rig.lab.lcm.queryVnfSnapshotInfo({ allFields: true });
-  const driver = rig.site.client(DriverService, 'vim');
-  const { snapshots: held } = await driver.listInstanceSnapshots({}, { target: rig.driver });
+  const { snapshots: held } = await onAllHosts(rig);
   const named = infos.flatMap((info) =>
     (info.vnfSnapshot?.vnfcSnapshots ?? []).map((part) => part.instanceSnapshot?.snapshotId ?? '?'),
   );
@@ -114,8 +113,7 @@ async function guests(rig: SystemRig): Promise<string[]> {
   if (vnf.operationInProgress !== '') found.push(`VNF ${vnf.id} is busy`);
   if (info?.vnfState !== VnfState.STARTED) found.push('the VNF is not recorded as started');
   found.push(...(await traffic(rig)));
-  const driver = rig.site.client(DriverService, 'vim');
-  const { computes } = await driver.listComputes({}, { target: rig.driver });
+  const { computes, volumes, networks } = await onAllHosts(rig);
   if (computes.length !== info?.vnfcResourceInfo.length) found.push('computes are missing or over');
   for (const { computeId, state, stateReason, hold, quiesced } of computes) {
     if (state !== ComputeState.RUNNING) {
@@ -124,10 +122,37 @@ async function guests(rig: SystemRig): Promise<string[]> {
     if (hold) found.push(`${computeId} is held`);
     if (quiesced) found.push(`${computeId} is frozen`);
   }
-  const { volumes } = await driver.listVolumes({}, { target: rig.driver });
   const attached = computes.flatMap(({ spec }) => spec?.volumes.map((item) => item.volumeId) ?? []);
   const ids = volumes.map(({ storageId }) => storageId);
-  return [...found, ...difference('volumes', ids, attached)];
+  const links = info?.vnfVirtualLinkResourceInfo ?? [];
+  return [
+    ...found,
+    ...difference('volumes', ids, attached),
+    ...difference(
+      'networks',
+      networks.map(({ networkId }) => networkId),
+      links.map(({ networkResource }) => networkResource!.resourceId),
+    ),
+  ];
+}
+
+/** What all drivers of the site have. */
+export async function onAllHosts({ site, hosts }: SystemRig) {
+  const driver = site.client(DriverService, 'vim');
+  const lists = await Promise.all(
+    hosts.map(async (target) => ({
+      ...(await driver.listComputes({}, { target })),
+      ...(await driver.listVolumes({}, { target })),
+      ...(await driver.listNetworks({}, { target })),
+      ...(await driver.listInstanceSnapshots({}, { target })),
+    })),
+  );
+  return {
+    computes: lists.flatMap(({ computes }) => computes),
+    volumes: lists.flatMap(({ volumes }) => volumes),
+    networks: lists.flatMap(({ networks }) => networks),
+    snapshots: lists.flatMap(({ snapshots }) => snapshots),
+  };
 }
 
 /** Numbers go on, and no component noticed anything. */

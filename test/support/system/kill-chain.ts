@@ -67,7 +67,8 @@ export async function findPoints(
   for (const procedure of wanted) {
     const before = (await rig.hits()).length;
     const { lifecycleOperationOccurrenceId: id } = await procedure.begin(rig, base, randomUUID());
-    const { operationState, steps } = await rig.ended(id);
+    const occurrence = await rig.ended(id);
+    const { operationState, steps } = occurrence;
     if (operationState !== OperationState.COMPLETED) throw new Error(`${procedure.name} failed`);
     const counts = new Map<string, number>();
     const points: Point[] = [];
@@ -78,6 +79,7 @@ export async function findPoints(
     }
     requireEachStep(procedure.name, steps, points);
     lists.push(points);
+    await procedure.use?.run(rig, occurrence);
     await tidy(rig, base);
   }
   return interleave(lists);

@@ -15,7 +15,7 @@ const known: readonly RegExp[] = [
   /^pki\/(clients\/)?[a-z-]+\.pem$/,
   /^run\/([a-z]+\.sock|kernel\.lock(-journal)?)$/,
   /^plugins\/(vnfm|vim|nfvo)\/(vnfm|vim|nfvo)\.db(-wal|-shm|\.lock|\.lock-journal)?$/,
-  /^plugins\/wasmvm\/state\.db(-wal|-shm|\.lock|\.lock-journal)?$/,
+  /^plugins\/(wasmvm|host-[a-z]+)\/state\.db(-wal|-shm|\.lock|\.lock-journal)?$/,
   /^plugins\/qemu\/state\.sqlite(-wal|-shm)?$/,
   /^plugins\/qemu\/images\/[0-9a-f]{64}$/,
   /^plugins\/qemu\/layers\/[0-9a-f]{16}\.(qcow2|raw)$/,
@@ -30,11 +30,11 @@ const known: readonly RegExp[] = [
   /^plugins\/repository\/store\/repository\.(config|reserve)$/,
   /^plugins\/repository\/store\/packages\/[^/]+\.manifest$/,
   /^plugins\/repository\/store\/(segments\/[0-9a-f]{64}\.segment|indexes\/[0-9a-f]{64}\.index)$/,
-  /^plugins\/wasmvm\/channels\/[0-9a-f]{16}\.sock$/,
-  /^plugins\/wasmvm\/consoles\/[^/]+\.log$/,
-  /^plugins\/wasmvm\/programs\/[0-9a-f]{64}\.wasm$/,
-  /^plugins\/wasmvm\/volumes\/[^/]+\.raw$/,
-  /^plugins\/wasmvm\/snapshots\/[^/]+\/[^/]+\.img$/,
+  /^plugins\/(wasmvm|host-[a-z]+)\/channels\/[0-9a-f]{16}\.sock$/,
+  /^plugins\/(wasmvm|host-[a-z]+)\/consoles\/[^/]+\.log$/,
+  /^plugins\/(wasmvm|host-[a-z]+)\/programs\/[0-9a-f]{64}\.wasm$/,
+  /^plugins\/(wasmvm|host-[a-z]+)\/volumes\/[^/]+\.raw$/,
+  /^plugins\/(wasmvm|host-[a-z]+)\/snapshots\/[^/]+\/[^/]+\.img$/,
 ];
 
 /** Files that belong to nothing, and processes that nobody minds. */
@@ -61,11 +61,16 @@ async function files(rig: SystemRig): Promise<string[]> {
 /** Volumes and snapshots on the disk that the driver does not have. */
 async function ownerless(rig: SystemRig, paths: string[]): Promise<string[]> {
   if (rig.driver === 'qemu') return strayFiles(rig);
-  const driver = rig.site.client(DriverService, 'vim');
-  const { volumes } = await driver.listVolumes({}, { target: rig.driver });
-  const { snapshots } = await driver.listInstanceSnapshots({}, { target: rig.driver });
-  const images = paths.filter((path) => path.startsWith('plugins/wasmvm/volumes/'));
-  const folders = await readdir(join(rig.folder, 'plugins/wasmvm/snapshots'));
+  const found = await Promise.all(rig.hosts.map((host) => ownerlessOn(rig, host, paths)));
+  return found.flat();
+}
+
+async function ownerlessOn({ site, folder }: SystemRig, target: string, paths: string[]) {
+  const driver = site.client(DriverService, 'vim');
+  const { volumes } = await driver.listVolumes({}, { target });
+  const { snapshots } = await driver.listInstanceSnapshots({}, { target });
+  const images = paths.filter((path) => path.startsWith(`plugins/${target}/volumes/`));
+  const folders = await readdir(join(folder, 'plugins', target, 'snapshots'));
   const ids = snapshots.map(({ snapshotId }) => snapshotId);
   return [
     ...(images.length === volumes.length

@@ -95,6 +95,23 @@ export const lifeCycle: readonly ProcedureUnderTest[] = [
   },
 ];
 
+/** Back to the snapshot on another host; then home again. */
+export const onAnotherHost: ProcedureUnderTest = {
+  name: 'revert-to-vnf-snapshot',
+  begin: (rig, base, requestId) => rig.revertOn(rig.hosts[1]!, base.snapshot, requestId),
+  added: () => ({}),
+  use: {
+    by: 'revert-to-vnf-snapshot',
+    run: async (rig, { vnfSnapshotInfoId }) => {
+      const { lifecycleOperationOccurrenceId: id } = await rig.revertOn(
+        rig.driver,
+        vnfSnapshotInfoId,
+      );
+      await rig.completed(id);
+    },
+  },
+};
+
 /** Brings the VNF back to the snapshot that was made. */
 async function goBack(rig: SystemRig, made: LifecycleOperationOccurrence): Promise<void> {
   const { lifecycleOperationOccurrenceId: id } = await rig.revert(made.vnfSnapshotInfoId);

@@ -37,6 +37,8 @@ export class SystemRig {
   private readonly hitsFile: string;
   private readonly configuration: SiteConfiguration;
   private running: { site: Site; lab: Lab; agent?: VnfAgent } | undefined;
+  /** The drivers of the site, each of which stands for a host. */
+  readonly hosts: readonly string[];
   private vnfInstanceId = '';
   /** Other VNFs, by the request that they were made for. */
   private readonly others = new Map<string, string>();
@@ -44,6 +46,7 @@ export class SystemRig {
   private constructor(driver: string, root: string, configuration: Partial<SiteConfiguration>) {
     this.driver = driver;
     this.configuration = { version: 1, drivers: [driver], ...configuration };
+    this.hosts = [driver, ...(configuration.hosts ?? []).map(({ name }) => name)];
     this.folder = join(root, 'site');
     this.archives = join(root, 'archives');
     this.hitsFile = join(root, 'hits');
@@ -201,6 +204,13 @@ export class SystemRig {
   revert(vnfSnapshotInfoId: string, requestId = '') {
     const vnfInstanceId = this.vnfInstanceId;
     return this.lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId, requestId });
+  }
+
+  /** Back to a snapshot, on a host. */
+  revertOn(targetHost: string, vnfSnapshotInfoId: string, requestId = '') {
+    const { vnfInstanceId } = this;
+    const request = { vnfInstanceId, vnfSnapshotInfoId, targetHost, requestId };
+    return this.lab.lcm.revertToVnfSnapshot(request);
   }
 
   exportPackage(vnfSnapshotPkgId: string, name: string, requestId = '') {

@@ -40,6 +40,11 @@ export function driverWithout(...missing: CapabilityName[]): DriverView {
   return new DriverView(capabilitiesWithout(missing));
 }
 
+/** A driver that can do everything, on another host. */
+export function driverNamed(driver: string, virtualisationEnvironment: string): DriverView {
+  return new DriverView({ ...capabilitiesWithout([]), driver, virtualisationEnvironment });
+}
+
 function capabilitiesWithout(missing: readonly CapabilityName[]): DriverCapabilities {
   return {
     $typeName: 'nfv.compute.v1.DriverCapabilities',
@@ -74,5 +79,6 @@ export function situation(
   components?: Component[],
   now = new Date('2026-03-02T12:00:00Z'),
 ): Situation {
-  return { vnfd, components: components ?? vnfd.vdu.map(({ vduId }) => component(vduId)), now };
+  const all = components ?? vnfd.vdu.map(({ vduId }) => component(vduId));
+  return { vnfd, components: all, drivers: [capabilitiesWithout([])], now };
 }
