@@ -13,13 +13,18 @@ export type Run = { code: number | null; stdout: string; stderr: string; json: J
 type Json = { error?: { reason: string; message: string; violations: Violation[] } };
 type Violation = { field: string; description: string };
 
-/** Runs `mano` as its user does. */
-export async function mano(...parameters: string[]): Promise<Run> {
-  const child = spawn(
+/** Starts `mano` as its user does. */
+export function startMano(...parameters: string[]) {
+  return spawn(
     process.execPath,
     ['--disable-warning=ExperimentalWarning', program, ...parameters],
     { stdio: ['ignore', 'pipe', 'pipe'], timeout: runMsMax },
   );
+}
+
+/** Runs it to its end. */
+export async function mano(...parameters: string[]): Promise<Run> {
+  const child = startMano(...parameters);
   const texts = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text: string) => {
