@@ -24,6 +24,7 @@ type CreateOptions = WaitOptions & {
   replace?: string;
   plan?: boolean;
   name?: string;
+  folder?: string;
   cold?: boolean;
   warm?: boolean;
   consistency?: string;
@@ -69,6 +70,10 @@ function createCommand(snapshot: Command): void {
       'backup, post-mortem or recovery; the last two add what the VNFM knows of the VNF',
     )
     .option('--replace <snapshot>', 'delete this snapshot of the VNF when the new one is whole')
+    .option(
+      '--folder <path>',
+      'keep what is captured in this folder of the hosts; their drivers must allow it (snapshotFolders)',
+    )
     .option('--plan', planHelp)
     .action(
       clientAction<CreateOptions>(async (session, options, idOrName) => {
@@ -79,6 +84,7 @@ function createCommand(snapshot: Command): void {
           type: snapshotType(options),
           consistency: consistencyPolicy(options.consistency),
           vnfcInstanceIds: options.vnfc ?? [],
+          folder: options.folder ?? '',
           purpose: snapshotPurpose(options.purpose),
           validateOnly: options.plan === true,
           ...(options.replace && {

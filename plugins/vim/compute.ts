@@ -187,6 +187,7 @@ async function describe(
       virtualisationEnvironment: info.driver,
       capabilities: await vim.drivers.capabilities(instance),
       unavailableReason: '',
+      snapshotFolders: info.snapshotFolders,
       ...(info.compatibility && { compatibility: info.compatibility }),
     };
   } catch (thrown) {
@@ -194,6 +195,7 @@ async function describe(
       driver: instance,
       virtualisationEnvironment: '',
       capabilities: [],
+      snapshotFolders: [],
       unavailableReason: RpcError.from(thrown).message,
     };
   }

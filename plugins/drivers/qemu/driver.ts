@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DriverService } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import { invalidArgument } from '../../../sdk/errors.ts';
@@ -55,17 +55,21 @@ function parseConfig(config: unknown): DriverConfig {
   const given = (config ?? {}) as Record<string, unknown>;
   if (typeof given !== 'object') throw wrong('config: want an object');
   const { imageFolders = [defaultImageFolder()], accelerator = 'auto', ...rest } = given;
-  const { program = 'qemu-system-x86_64', ...unknown } = rest;
+  const { program = 'qemu-system-x86_64', snapshotFolders = [], ...unknown } = rest;
   const [stranger] = Object.keys(unknown);
   if (stranger !== undefined) throw wrong(`config.${stranger}: unknown key`);
   if (!Array.isArray(imageFolders) || !imageFolders.every((path) => typeof path === 'string')) {
     throw wrong('config.imageFolders: want a list of paths');
   }
+  const isPath = (path: unknown) => typeof path === 'string' && isAbsolute(path);
+  if (!Array.isArray(snapshotFolders) || !snapshotFolders.every(isPath)) {
+    throw wrong('config.snapshotFolders: want a list of absolute paths');
+  }
   if (accelerator !== 'auto' && accelerator !== 'tcg' && accelerator !== 'kvm') {
     throw wrong('config.accelerator: want "auto", "tcg" or "kvm"');
   }
   if (typeof program !== 'string') throw wrong('config.program: want the name of a program');
-  return { imageFolders, accelerator, program };
+  return { imageFolders, accelerator, program, snapshotFolders };
 }
 
 type AnyHandler = (request: never, context: never) => unknown;

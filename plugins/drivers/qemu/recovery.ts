@@ -1,11 +1,13 @@
 import { access, readdir, readlink, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { removeLinkedFile } from '../../../sdk/snapshot-folder.ts';
 import { commandLine, identify, type ProcessIdentity } from './host/process.ts';
 import { runFiles } from './machine/arguments.ts';
 import { liveMachine, observe } from './machine/lifecycle.ts';
 import { pointLinks } from './machine/links.ts';
 import { discardRun } from './machine/machine.ts';
 import { reconcileLayers } from './snapshots/capture.ts';
+import { removeSnapshotFolder } from './snapshots/folder.ts';
 import { importFolder } from './snapshots/import.ts';
 import { closeExpired, socketPrefix } from './snapshots/openings.ts';
 import type { DriverContext } from './state/context.ts';
@@ -138,16 +140,29 @@ async function sweep(context: DriverContext): Promise<void> {
     ...store.list('import').map(({ snapshotId }) => `${folderName(snapshotId)}.import`),
   ]);
   const layers = new Set(store.list('layer').map(layerFileName));
-  await keepOnly(folders.snapshots, (name) => snapshots.has(name));
-  await keepOnly(folders.layers, (name) => layers.has(name));
+  await keepOnly(
+    folders.snapshots,
+    (name) => snapshots.has(name),
+    (path) => removeSnapshotFolder(context, path),
+  );
+  await keepOnly(folders.layers, (name) => layers.has(name), removeLayer);
   await keepOnly(folders.images, (name) => !name.endsWith('.tmp'));
   await keepOnly(folders.leases, (name) => !/\.(tmp|released)$/.test(name));
   const openings = new Set(store.list('opening').map(({ token }) => socketPrefix(token)));
   await keepOnly(folders.nbd, (name) => name === 'nbd.log' || openings.has(name.split('-')[0]!));
 }
 
-async function keepOnly(folder: string, keep: (name: string) => boolean): Promise<void> {
+/** A link that was to take the place of a layer does not own what it leads to. */
+function removeLayer(path: string): Promise<void> {
+  return path.endsWith('.moved') ? rm(path) : removeLinkedFile(path);
+}
+
+async function keepOnly(
+  folder: string,
+  keep: (name: string) => boolean,
+  remove = (path: string) => rm(path, { recursive: true, force: true }),
+): Promise<void> {
   for (const name of await readdir(folder)) {
-    if (!keep(name)) await rm(join(folder, name), { recursive: true, force: true });
+    if (!keep(name)) await remove(join(folder, name));
   }
 }

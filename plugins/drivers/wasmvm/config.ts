@@ -16,26 +16,23 @@ export type WasmvmConfig = {
   schedule?: { seed: bigint };
   /** How long a guest may compute in one tick, in milliseconds, 1000 to 600000. */
   stallMs: number;
+  /** Where callers may have snapshots kept: absolute paths. Default: nowhere. */
+  snapshotFolders: string[];
 };
 
+const known = ['imageFolders', 'tickMs', 'schedule', 'stallMs', 'snapshotFolders'];
 const builtInImages = fileURLToPath(new URL('../../../build/guests', import.meta.url));
 
 /**
- * Checks `{imageFolders?, tickMs?, schedule?: {seed}, stallMs?}`; the seed is a whole number.
+ * Checks `{imageFolders?, tickMs?, schedule?: {seed}, stallMs?, snapshotFolders?}`; the seed is a whole number.
  * INVALID_ARGUMENT with reason CONFIG_INVALID and the path for anything else.
  */
 export function parseConfig(value: unknown): WasmvmConfig {
   const config = record(value ?? {}, '');
-  refuseUnknown(config, ['imageFolders', 'tickMs', 'schedule', 'stallMs'], '');
-  const folders = config.imageFolders ?? [builtInImages];
-  if (
-    !Array.isArray(folders) ||
-    !folders.every((item) => typeof item === 'string' && isAbsolute(item))
-  ) {
-    throw wrong('imageFolders', 'must be a list of absolute paths');
-  }
+  refuseUnknown(config, known, '');
   const parsed: WasmvmConfig = {
-    imageFolders: folders,
+    imageFolders: paths(config.imageFolders ?? [builtInImages], 'imageFolders'),
+    snapshotFolders: paths(config.snapshotFolders ?? [], 'snapshotFolders'),
     tickMs: whole(config.tickMs ?? tickMsDefault, 1, 1000, 'tickMs'),
     stallMs: whole(config.stallMs ?? stallMsDefault, 1000, 600_000, 'stallMs'),
   };
@@ -51,6 +48,12 @@ function record(value: unknown, path: string): Record<string, unknown> {
     throw wrong(path || 'config', 'must be an object');
   }
   return value as Record<string, unknown>;
+}
+
+function paths(value: unknown, path: string): string[] {
+  const isPath = (item: unknown) => typeof item === 'string' && isAbsolute(item);
+  if (Array.isArray(value) && value.every(isPath)) return value;
+  throw wrong(path, 'must be a list of absolute paths');
 }
 
 function refuseUnknown(value: Record<string, unknown>, known: string[], prefix: string): void {

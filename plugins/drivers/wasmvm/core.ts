@@ -66,8 +66,10 @@ export function snapshotFolder(core: Core, snapshotId: string): string {
 
 /** The file of an image within its snapshot. */
 export function imagePath(core: Core, snapshotId: string, imageName: string): string {
-  return join(snapshotFolder(core, snapshotId), `${imageName}.img`);
+  return join(snapshotFolder(core, snapshotId), imageFile(imageName));
 }
+
+export const imageFile = (imageName: string) => `${imageName}.img`;
 
 export function hex(core: Core, byteCount: number): string {
   return Buffer.from(core.random.bytes(byteCount)).toString('hex');

@@ -4,9 +4,9 @@ import { Code, isRpcError } from '../../../sdk/errors.ts';
 import { KeyedLock } from '../../../sdk/keyed-lock.ts';
 import type { PluginContext } from '../../../sdk/plugin.ts';
 import { openSqliteStore } from '../../../sdk/records/sqlite-store.ts';
+import { removeLinked } from '../../../sdk/snapshot-folder.ts';
 import { parseConfig } from './config.ts';
 import { type Core, computeKey, startGuest, writePower } from './core.ts';
-import { remove } from './files.ts';
 import { type Folders, openFolders, socketName } from './folders.ts';
 import { GuestNumbers } from './guest-numbers.ts';
 import { Images } from './images.ts';
@@ -217,7 +217,7 @@ async function sweep(folders: Folders, inventory: Inventory): Promise<void> {
   for (const [name, keep] of Object.entries(known)) {
     const folder = folders[name as keyof typeof known];
     for (const entry of await readdir(folder)) {
-      if (!keep.has(entry)) await remove(join(folder, entry));
+      if (!keep.has(entry)) await removeLinked(join(folder, entry));
     }
   }
 }

@@ -46,6 +46,7 @@ export function driverService(driver: Driver): ServiceImplementation {
         driverVersion,
         compatibility: compatibilityStamp(),
         hostId: hostname(),
+        snapshotFolders: core.config.snapshotFolders,
       }),
       watchCapabilities: (_request, context) => watchCapabilities(context),
       ...computeHandlers(core),

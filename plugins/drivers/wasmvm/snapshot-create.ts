@@ -18,6 +18,7 @@ import {
 } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { Code, failedPrecondition, isRpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
+import { callersFolder, linkToNewFolder, removeLinked } from '../../../sdk/snapshot-folder.ts';
 import type { ChangedMap } from './changed-map.ts';
 import { deviceStateImage, memoryImage, withDetached } from './compute-spec.ts';
 import {
@@ -31,15 +32,7 @@ import {
   volumePath,
   writePower,
 } from './core.ts';
-import {
-  fileError,
-  inSlices,
-  makeFolder,
-  remove,
-  syncFile,
-  syncFolder,
-  writeNew,
-} from './files.ts';
+import { fileError, inSlices, makeFolder, syncFile, syncFolder, writeNew } from './files.ts';
 import type { Snapshot, StoredMap, Volume } from './inventory.ts';
 import { snapshotsMax } from './limits.ts';
 import { rotateLog } from './machine/change-log.ts';
@@ -73,7 +66,9 @@ export function createSnapshot(
     const volumes = withDetached(core, compute.spec?.volumes ?? [], detachedVolumes);
     const disks = selectDisks(core, volumes, request);
     checkState(compute, request);
-    return takeSnapshot(core, request, compute, disks, canonical);
+    const allowed = core.config.snapshotFolders;
+    const folder = request.folder === '' ? undefined : await callersFolder(request.folder, allowed);
+    return takeSnapshot(core, request, compute, disks, canonical, folder);
   });
 }
 
@@ -83,12 +78,15 @@ async function takeSnapshot(
   compute: VirtualCompute,
   disks: Disk[],
   canonical: string,
+  folder: string | undefined,
 ): Promise<InstanceSnapshot> {
   const { snapshotId } = request;
   const bases = new Map(disks.map(({ volume }) => [volume.id, core.logs.suspend(volume)]));
   let captured: Capture | undefined;
   try {
-    await makeFolder(snapshotFolder(core, snapshotId));
+    const path = snapshotFolder(core, snapshotId);
+    if (folder === undefined) await makeFolder(path);
+    else await linkToNewFolder(path, folder, snapshotId);
     captured = await captureCompute(core, request, compute, disks);
     await failpoint('wasmvm.snapshot.after-capture');
     const images = await writeImages(core, snapshotId, captured, disks);
@@ -106,7 +104,7 @@ async function takeSnapshot(
     if (captured && request.stopAfter && compute.state === ComputeState.RUNNING) {
       await core.room.call('unpause', { computeId: compute.computeId });
     }
-    await remove(snapshotFolder(core, snapshotId));
+    await removeLinked(snapshotFolder(core, snapshotId));
     throw fileError(error);
   } finally {
     if (request.stopAfter && core.inventory.snapshots.has(snapshotId)) {

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { ImageFormat, LocalFileSchema } from '../../../gen/nfv/common/v1/common_pb.js';
 import type { UpdateInstanceSnapshotRequest } from '../../../gen/nfv/driver/v1/driver_pb.js';
@@ -7,9 +8,9 @@ import {
 } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { failedPrecondition } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
+import { placeOf, removeLinked } from '../../../sdk/snapshot-folder.ts';
 import { type ChangedMap, rebase } from './changed-map.ts';
-import { type Core, imagePath, mapsKey, snapshotFolder, snapshotKey } from './core.ts';
-import { remove } from './files.ts';
+import { type Core, imageFile, mapsKey, snapshotFolder, snapshotKey } from './core.ts';
 import type { Snapshot, StoredMap } from './inventory.ts';
 import type { Openings } from './openings.ts';
 import { loadMap, storeMap } from './snapshot-create.ts';
@@ -26,10 +27,11 @@ export function listSnapshots(core: Core, computeId: string): InstanceSnapshot[]
 
 /** A snapshot as it is told of: with the files that it is in. */
 export function withFiles(core: Core, snapshot: InstanceSnapshot): InstanceSnapshot {
+  const folder = placeOf(snapshotFolder(core, snapshot.snapshotId));
   const images = snapshot.images.map((image) => ({
     ...image,
     file: create(LocalFileSchema, {
-      path: imagePath(core, snapshot.snapshotId, image.name),
+      path: join(folder, imageFile(image.name)),
       format: ImageFormat.RAW,
     }),
   }));
@@ -76,7 +78,7 @@ export function deleteSnapshot(core: Core, openings: Openings, snapshotId: strin
     await core.inventory.write({ snapshots: relinked, deletedSnapshots: [snapshotId] });
     core.logs.forward(snapshotId, maps);
     await failpoint('wasmvm.snapshot.before-remove');
-    await remove(snapshotFolder(core, snapshotId));
+    await removeLinked(snapshotFolder(core, snapshotId));
   });
 }
 

@@ -1,7 +1,9 @@
+import { normalize } from 'node:path';
 import type { DriverCapabilities } from '../../../gen/nfv/compute/v1/virtualised_compute_resource_pb.js';
 import { CapabilityName } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import type { CompatibilityStamp } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
 import { failedPrecondition, notFound, unavailable, unimplemented } from '../../../sdk/errors.ts';
+import { isWithin } from '../../../sdk/snapshot-folder.ts';
 
 /** Each of them is enough to capture and to load memory. */
 export const memoryCapabilities: readonly CapabilityName[] = [
@@ -57,6 +59,18 @@ export class DriverView {
         ...{ attribute: key, there: stamp[key], here: here[key], vnfc_instance_id: vnfc },
       });
     }
+  }
+
+  /**
+   * UNIMPLEMENTED with reason CAPABILITY_MISSING unless it keeps snapshots in such a folder; the driver judges again,
+   * with links resolved.
+   */
+  requireFolder(folder: string, vnfc: string): void {
+    const { snapshotFolders: known, driver } = this.#driver;
+    if (known.some((item) => isWithin(normalize(folder), normalize(item)))) return;
+    const where = known.length > 0 ? `only in or below ${known.join(', ')}` : 'in no folder';
+    const text = `${vnfc}: driver "${driver}" keeps snapshots of a caller ${where} (its snapshotFolders), not in "${folder}"`;
+    throw unimplemented('CAPABILITY_MISSING', text, { folder, driver, vnfc_instance_id: vnfc });
   }
 
   /** UNIMPLEMENTED with reason CAPABILITY_MISSING unless one of the capabilities is there. */

@@ -26,6 +26,8 @@ export type SnapshotWishes = {
   type: SnapshotType;
   consistency: ConsistencyPolicy;
   vnfcInstanceIds: readonly string[];
+  /** Empty or absent: the drivers' own. */
+  folder?: string;
 };
 
 /** What happens with one component. JSON, because the operation is journaled with it. */
@@ -68,6 +70,8 @@ export type SnapshotPlan = {
   vnfcs: VnfcSnapshotPlan[];
   /** "<vnfc or disk>: <reason>". */
   excluded: string[];
+  /** Where what is captured shall lie; absent: where the drivers keep it. */
+  folder?: string;
 };
 
 /**
@@ -89,6 +93,10 @@ export function planSnapshot(situation: Situation, wishes: SnapshotWishes): Snap
   const consistency = planConsistency(vnfd, wishes.consistency);
   const { selected, excluded } = selectComponents(situation, wishes.vnfcInstanceIds);
   checkType(vnfd, selected, wishes.type);
+  const folder = wishes.folder ?? '';
+  if (folder !== '') {
+    for (const { driver, vnfcInstanceId } of selected) driver.requireFolder(folder, vnfcInstanceId);
+  }
   const order = descriptor?.createOrder ?? [];
   const vnfcs = inOrder(selected, order).map((component) =>
     planVnfc(vnfd, component, consistency, wishes.type, excluded),
@@ -104,6 +112,7 @@ export function planSnapshot(situation: Situation, wishes: SnapshotWishes): Snap
     ordered: order.length > 0,
     vnfcs,
     excluded,
+    ...(folder !== '' && { folder }),
   };
 }
 

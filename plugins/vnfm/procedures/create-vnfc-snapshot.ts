@@ -142,6 +142,7 @@ export function captureStep<I extends JsonValue>(
           leaseId,
           memoryTechnique: vnfc.memoryTechnique,
           diskTechnique: vnfc.diskTechnique,
+          folder: work.plan.folder ?? '',
           name: work.name,
           metadata: { vnfSnapshotId: work.snapshotId, vnfcInstanceId },
           call: callOf(context),

@@ -95,12 +95,13 @@ async function prepareTake(
   request: CreateVnfSnapshotRequest,
   signal: AbortSignal,
 ): Promise<{ situation: Situation; input: CreateVnfSnapshotInput }> {
-  const { vnfInstanceId, vnfSnapshotInfoId: given, type, consistency, vnfcInstanceIds } = request;
+  const { vnfInstanceId, vnfSnapshotInfoId: given, type, consistency } = request;
+  const { vnfcInstanceIds, folder } = request;
   const vnf = await freeVnf(vnfm, vnfInstanceId, INSTANTIATED);
   if (given !== '') await checkEmpty(vnfm, given);
   const replaced = await replacedOf(vnfm, request);
   const situation = await readSituation(vnfm, vnf, signal);
-  const plan = planSnapshot(situation, { type, consistency, vnfcInstanceIds });
+  const plan = planSnapshot(situation, { type, consistency, vnfcInstanceIds, folder });
   const vnfSnapshotInfoId = given || newIdentifier('snap', vnfm.random);
   const common = vnfInput(vnf);
   const input = {

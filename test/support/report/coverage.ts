@@ -161,7 +161,7 @@ export function page(found: Coverage): string {
     '',
     'The last section is the capture procedure of 3GPP TR 32.842.',
     '',
-    `**${total - open.length} of ${total} rows have a test.** The others are open; they say so.`,
+    `**${total - open.length} of ${total} rows have a test.**${open.length > 0 ? ' The others are open; they say so.' : ''}`,
     '',
   ];
   return [...head, ...found.sections.flatMap(sectionLines)].join('\n');

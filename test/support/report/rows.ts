@@ -150,7 +150,7 @@ export const sections: readonly Section[] = [
         ['quiesce', 'with its file systems quiesced', 'plugins/drivers'],
         ['tcp-established', 'with open TCP connections', 'plugins/drivers/qemu', kernelOfGuest],
         ['atomic', 'all of it or nothing', 'plugins/drivers'],
-        ['path', 'at a path of the caller'],
+        ['path', 'at a path of the caller', 'sdk/snapshot-folder.ts'],
       ]),
       ...rows('5.1.3.3/', [
         ['revert', 'goes back to the last or a named snapshot', 'plugins/drivers'],

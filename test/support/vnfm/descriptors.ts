@@ -49,6 +49,7 @@ function capabilitiesWithout(missing: readonly CapabilityName[]): DriverCapabili
   return {
     $typeName: 'nfv.compute.v1.DriverCapabilities',
     ...{ driver: fakeDriver, virtualisationEnvironment: fakeDriver, unavailableReason: '' },
+    snapshotFolders: [],
     capabilities: allCapabilities.map((name) => ({
       $typeName: 'nfv.driver.v1.Capability' as const,
       name,

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { link, rm } from 'node:fs/promises';
 import { resourceExhausted } from '../../../../sdk/errors.ts';
+import { removeLinkedFile } from '../../../../sdk/snapshot-folder.ts';
 import { syncFile, syncFolder } from '../host/durable-files.ts';
 import type { DiskLayer } from '../machine/arguments.ts';
 import { type Folders, layerFileName } from '../state/folders.ts';
@@ -136,7 +137,7 @@ export class LayerStore {
     const layer = this.#store.get('layer', layerId);
     if (!layer) return;
     this.#store.delete('layer', layerId);
-    await rm(this.folders.layer(layer), { force: true });
+    await removeLinkedFile(this.folders.layer(layer));
   }
 
   /** Records that a child took over its parent's content and lies on `newParentId` now. */

@@ -22,6 +22,7 @@ export function informationHandlers(context: DriverContext): InformationHandlers
         ? { compatibility: stampMessage(context.probe.hypervisor) }
         : {}),
       hostId: hostname(),
+      snapshotFolders: context.config.snapshotFolders,
     }),
     async *watchCapabilities(_, { signal }) {
       yield { capabilities: capabilitiesOf(context.probe) };

@@ -10,6 +10,7 @@ import type {
   InstanceSnapshot,
   SnapshotImage,
 } from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import { placeOf } from '../../../../sdk/snapshot-folder.ts';
 import { memoryImage, stateImage } from '../snapshots/capture.ts';
 import type { DriverContext } from '../state/context.ts';
 import type { SnapshotRecord } from '../state/records.ts';
@@ -25,12 +26,12 @@ export function imageFile(
 ): LocalFile {
   if (role !== ImageRole.DISK) {
     const { file } = role === ImageRole.MEMORY ? memoryImage : stateImage;
-    const path = join(folders.snapshot(snapshotId), file);
+    const path = join(placeOf(folders.snapshot(snapshotId)), file);
     return create(LocalFileSchema, { path, format: ImageFormat.RAW });
   }
   const layer = layers.get(top[name]!);
   const format = layerFormats[layer.format];
-  return create(LocalFileSchema, { path: folders.layer(layer), format });
+  return create(LocalFileSchema, { path: placeOf(folders.layer(layer)), format });
 }
 
 /** A snapshot as it is told of: with the files that it is in now; merging moves them. */

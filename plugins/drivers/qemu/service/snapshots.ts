@@ -17,10 +17,12 @@ import { alreadyExists, failedPrecondition, invalidArgument } from '../../../../
 import { failpoint } from '../../../../sdk/failpoint.ts';
 import { parseFilter } from '../../../../sdk/filter.ts';
 import type { Handlers } from '../../../../sdk/server.ts';
+import { callersFolder } from '../../../../sdk/snapshot-folder.ts';
 import { computeLock, tidyLayers, withPinned } from '../disks/tidy.ts';
 import { capabilityMissing, unknownSnapshot } from '../errors.ts';
 import { capture, snapshotsInOrder } from '../snapshots/capture.ts';
 import { detachedOf } from '../snapshots/detached.ts';
+import { removeSnapshotFolder } from '../snapshots/folder.ts';
 import { revert } from '../snapshots/revert.ts';
 import type { DriverContext } from '../state/context.ts';
 import type { SnapshotRecord } from '../state/records.ts';
@@ -147,8 +149,13 @@ async function createSnapshot(
     const text = `volume_ids: "${foreign}" is not attached to ${request.computeId}`;
     throw invalidArgument('FIELD_VIOLATION', text, { volume_id: foreign });
   }
+  const { folder } = request;
+  const allowed = context.config.snapshotFolders;
+  const place = folder === '' ? undefined : await callersFolder(folder, allowed);
   try {
-    return await capture(context, { ...request, request: asked, detached });
+    return await capture(context, {
+      ...{ ...request, request: asked, detached, callersFolder: place },
+    });
   } catch (error) {
     tidyLater(context);
     throw error;
@@ -201,7 +208,7 @@ async function deleteSnapshot(context: DriverContext, snapshotId: string): Promi
     forgetParent(context, snapshotId, parent);
   });
   await failpoint('qemu.delete.recorded');
-  await rm(context.folders.snapshot(snapshotId), { recursive: true, force: true });
+  await removeSnapshotFolder(context, context.folders.snapshot(snapshotId));
 }
 
 /** Whoever descended from the deleted snapshot descends from its parent now. */

@@ -1,4 +1,4 @@
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { create, toJson } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
@@ -21,6 +21,7 @@ import type { DriverContext } from '../state/context.ts';
 import type { Attachment, ComputeRecord, LayerRecord, SnapshotRecord } from '../state/records.ts';
 import { assertDetached } from './detached.ts';
 import { saveDeviceState } from './device-state.ts';
+import { makeSnapshotFolder, moveFrozen, removeSnapshotFolder } from './folder.ts';
 
 /** Without a caller's hold the driver pauses by itself, at most this long. */
 const ownHoldMs = 60_000;
@@ -41,6 +42,8 @@ export type CaptureRequest = {
   stopAfter: boolean;
   name: string;
   metadata: Record<string, string>;
+  /** Where its files go, links resolved; absent: here. */
+  callersFolder: string | undefined;
   /** The request in a form to compare a repeat with. */
   request: string;
 };
@@ -70,8 +73,8 @@ export async function capture(
   if (request.leaseId) await context.leases.assertInForce(request.leaseId);
   const folder = context.folders.snapshot(request.snapshotId);
   const partial = `${folder}.partial`;
-  await rm(partial, { recursive: true, force: true });
-  await mkdir(partial, { mode: 0o700 });
+  await removeSnapshotFolder(context, partial);
+  await makeSnapshotFolder(partial, request.snapshotId, request.callersFolder);
   const switches: Switch[] = [];
   try {
     await prepareLayers(context, compute, request, switches);
@@ -81,6 +84,7 @@ export async function capture(
       switches,
       partial,
     });
+    if (request.callersFolder !== undefined) await moveFrozen(context, partial, switches);
     await makeDurable(request.memory, partial);
     const stateFile = request.memory ? await stat(join(partial, stateImage.file)) : undefined;
     await failpoint('qemu.capture.durable');
@@ -97,7 +101,7 @@ export async function capture(
     if (request.stopAfter) await stop(context, compute.computeId, undefined);
     return record;
   } catch (error) {
-    await rm(partial, { recursive: true, force: true });
+    await removeSnapshotFolder(context, partial);
     throw error;
   } finally {
     context.layers.unpin(switches.map(({ active }) => active.layerId));

@@ -46,9 +46,17 @@ export async function saveDeviceState(machine: Machine, path: string): Promise<n
         }
       }),
     );
-    received.catch(() => {}); // awaited below; a failure of migrate is the better message
+    let lost: NodeJS.ErrnoException | undefined;
+    received.catch((error) => {
+      lost = error;
+    });
     await machine.qmp.execute('migrate', { uri: `unix:${runFiles.migration}` });
-    await waitForMigration(machine);
+    try {
+      await waitForMigration(machine);
+    } catch (error) {
+      // QEMU does not know why its reader went away; of all else it knows more.
+      throw lost?.syscall === 'write' ? lost : error;
+    }
     await received;
     await file.sync();
     return bytes;

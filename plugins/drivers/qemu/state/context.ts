@@ -28,6 +28,8 @@ export type DriverConfig = {
   imageFolders: string[];
   program: string;
   accelerator: 'auto' | 'tcg' | 'kvm';
+  /** Where callers may have snapshots kept. */
+  snapshotFolders: string[];
 };
 
 /** What all services of the driver share: durable state, and the machines that are attached now. */
