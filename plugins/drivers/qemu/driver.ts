@@ -26,7 +26,7 @@ export async function openDriver(
   plugin: DriverOptions,
 ): Promise<{ context: DriverContext; service: ServiceImplementation; close(): Promise<void> }> {
   const config = parseConfig(plugin.config);
-  const probe = await probeHypervisor(config.program, config.accelerator);
+  const probe = await probeHypervisor(config.program, config);
   const context = new DriverContext({ ...plugin, config, probe });
   await recover(context);
   tidyLater(context);
@@ -55,7 +55,8 @@ function parseConfig(config: unknown): DriverConfig {
   const given = (config ?? {}) as Record<string, unknown>;
   if (typeof given !== 'object') throw wrong('config: want an object');
   const { imageFolders = [defaultImageFolder()], accelerator = 'auto', ...rest } = given;
-  const { program = 'qemu-system-x86_64', snapshotFolders = [], ...unknown } = rest;
+  const { program = 'qemu-system-x86_64', snapshotFolders = [], ...more } = rest;
+  const { cpuModel = 'Nehalem', machineType = '', ...unknown } = more;
   const [stranger] = Object.keys(unknown);
   if (stranger !== undefined) throw wrong(`config.${stranger}: unknown key`);
   if (!Array.isArray(imageFolders) || !imageFolders.every((path) => typeof path === 'string')) {
@@ -69,7 +70,9 @@ function parseConfig(config: unknown): DriverConfig {
     throw wrong('config.accelerator: want "auto", "tcg" or "kvm"');
   }
   if (typeof program !== 'string') throw wrong('config.program: want the name of a program');
-  return { imageFolders, accelerator, program, snapshotFolders };
+  if (typeof cpuModel !== 'string') throw wrong('config.cpuModel: want a name of "-cpu help"');
+  if (typeof machineType !== 'string') throw wrong('config.machineType: want a q35 machine');
+  return { imageFolders, accelerator, program, snapshotFolders, cpuModel, machineType };
 }
 
 type AnyHandler = (request: never, context: never) => unknown;

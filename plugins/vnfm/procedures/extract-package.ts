@@ -45,12 +45,15 @@ export type ExtractPackageInput = {
   vnfInstanceId: string;
   /** The kind of driver of each of its VNFCs. */
   environments: { [vnfc: string]: string };
+  /** The driver instance of each of its VNFCs; absent in what was begun by an earlier version. */
+  hosts?: { [vnfc: string]: string };
   /** Memory of another kind of machine too. */
   force: boolean;
 };
 
 type Input = ExtractPackageInput;
-type Found = { parts: { vnfcInstanceId: string; environment: string }[] };
+/** `host`: empty lets the VIM choose. */
+type Found = { parts: { vnfcInstanceId: string; environment: string; host: string }[] };
 
 /** The procedure. Either there is a whole VNF snapshot after it, or none. */
 export function extractPackage(vnfm: Vnfm): OperationDefinition<Input> {
@@ -89,12 +92,13 @@ function download(vnfm: Vnfm): Step<Input> {
     deadlineMs: 60_000,
     retryable: true,
     run: async (context): Promise<Found> => {
-      const { vnfSnapshotPkgId, vnfSnapshotInfoId, environments, force } = context.input;
+      const { vnfSnapshotPkgId, vnfSnapshotInfoId, environments, hosts, force } = context.input;
       const { repository } = vnfm.peers;
       const snapshot = await readSnapshotRecord(repository, vnfSnapshotPkgId, context.signal);
       const parts = snapshot.vnfcSnapshots.map((part) => ({
         vnfcInstanceId: part.vnfcInstanceId,
         environment: environments[part.vnfcInstanceId] ?? kindOf(snapshot, part),
+        host: hosts?.[part.vnfcInstanceId] ?? '',
       }));
       if (!force) await requireStamps(vnfm, context, snapshot, parts);
       const { signal } = context;
@@ -131,9 +135,11 @@ async function requireStamps(
 ): Promise<void> {
   const { compute } = vnfm.peers.vim(input.vim);
   const { drivers } = await compute.querySnapshotCapabilities({}, { signal });
-  for (const { vnfcInstanceId, environment } of parts) {
+  for (const { vnfcInstanceId, environment, host } of parts) {
     const part = snapshot.vnfcSnapshots.find((item) => item.vnfcInstanceId === vnfcInstanceId);
-    const driver = drivers.find((item) => item.virtualisationEnvironment === environment);
+    const driver = drivers.find((item) =>
+      host === '' ? item.virtualisationEnvironment === environment : item.driver === host,
+    );
     const content = part?.instanceSnapshot;
     if (!driver || !content?.memory) continue;
     new DriverView(driver).requireStamp(content.compatibility, vnfcInstanceId);
@@ -161,7 +167,7 @@ function grantPart(vnfm: Vnfm, vnfcInstanceId: string): Step<Input>[] {
  * a snapshot.
  */
 function extract(vnfm: Vnfm, part: Found['parts'][number]): Step<Input> {
-  const { vnfcInstanceId, environment } = part;
+  const { vnfcInstanceId, environment, host: targetHost } = part;
   const idOf = (context: StepContext<Input>) =>
     partId(context.input.vnfSnapshotInfoId, vnfcInstanceId);
   return {
@@ -186,6 +192,7 @@ function extract(vnfm: Vnfm, part: Found['parts'][number]): Step<Input> {
           vnfcSnapshotPackageId: vnfSnapshotPkgId,
           snapshotId: idOf(context),
           virtualisationEnvironment: environment,
+          targetHost,
           imagePrefix: prefixOf(vnfcInstanceId),
           snapshot: found.instanceSnapshot,
           call: callOf(context),

@@ -53,7 +53,8 @@ export function packageHandlers(vnfm: VnfmServices): PackageHandlers {
     },
     extractVnfSnapshotPackage: async (request, context) => {
       const known = idempotent(ExtractVnfSnapshotPackageRequestSchema, request, context);
-      const id = (await startedBefore(vnfm, known)) ?? (await extract(vnfm, request, known));
+      const id =
+        (await startedBefore(vnfm, known)) ?? (await extract(vnfm, request, known, context.signal));
       const { vnfSnapshotInfoId } = await vnfm.engine.get(id);
       return { vnfSnapshotInfoId, lifecycleOperationOccurrenceId: id };
     },
@@ -129,10 +130,11 @@ async function extract(
   vnfm: VnfmServices,
   request: ExtractVnfSnapshotPackageRequest,
   repeatable: IdempotentRequest,
+  signal: AbortSignal,
 ): Promise<string> {
   const { vnfSnapshotPkgId, vnfInstanceId } = request;
   const info = await availablePackage(vnfm, vnfSnapshotPkgId);
-  const { vim, environments } = await placeOf(vnfm, vnfInstanceId);
+  const { vim, environments, hosts } = await placeOf(vnfm, vnfInstanceId, signal);
   const vnfSnapshotInfoId = newIdentifier('snap', vnfm.random);
   const { FILLING } = SnapshotAvailability;
   return startOperation<ExtractPackageInput>(vnfm, {
@@ -144,6 +146,7 @@ async function extract(
       vim,
       vnfInstanceId,
       environments,
+      hosts,
       force: request.force,
     },
     vnfInstanceId: vnfInstanceId || info.vnfInstanceId,
@@ -164,15 +167,24 @@ async function extract(
  * Where the extracted snapshot is to be held: at the VIM and the drivers of a VNF, when one is
  * named.
  */
-async function placeOf(vnfm: VnfmServices, vnfInstanceId: string) {
+async function placeOf(vnfm: VnfmServices, vnfInstanceId: string, signal: AbortSignal) {
   const environments: { [vnfc: string]: string } = {};
-  if (vnfInstanceId === '') return { vim: vnfm.config.vim, environments };
+  const hosts: { [vnfc: string]: string } = {};
+  if (vnfInstanceId === '') return { vim: vnfm.config.vim, environments, hosts };
   const { value } = await requireRecord(vnfm.store, vnfInstances, vnfInstanceId, unknownVnf);
   const info = value.instantiatedVnfInfo;
-  for (const vnfc of info?.vnfcResourceInfo ?? []) {
-    environments[vnfc.id] = vnfc.computeResource?.vimLevelResourceType ?? '';
+  const vim = info?.vimConnectionId || vnfm.config.vim;
+  const vnfcs = info?.vnfcResourceInfo ?? [];
+  const computeIds = vnfcs.map((vnfc) => vnfc.computeResource?.resourceId ?? '');
+  if (computeIds.length === 0) return { vim, environments, hosts };
+  const { compute } = vnfm.peers.vim(vim);
+  const { queryResult } = await compute.queryVirtualisedComputeResource({ computeIds }, { signal });
+  for (const { id, computeResource } of vnfcs) {
+    environments[id] = computeResource?.vimLevelResourceType ?? '';
+    const found = queryResult.find((item) => item.computeId === computeResource?.resourceId);
+    hosts[id] = found?.driver ?? '';
   }
-  return { vim: info?.vimConnectionId || vnfm.config.vim, environments };
+  return { vim, environments, hosts };
 }
 
 /**

@@ -1,8 +1,15 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
+import { invalidArgument, isRpcError } from '../../../../sdk/errors.ts';
 import { runTool } from '../host/process.ts';
 
 const probeDeadlineMs = 10_000;
-const cpuModel = 'Nehalem';
+/** What an operator may settle about the machines. */
+export type MachineWishes = {
+  accelerator: 'auto' | 'tcg' | 'kvm';
+  cpuModel: string;
+  /** Empty: the newest q35 of this QEMU. */
+  machineType: string;
+};
 
 /** What this host can do, found by starting QEMU, not by believing the presence of a file. */
 export type Hypervisor = {
@@ -25,12 +32,13 @@ export type Probe = { hypervisor: Hypervisor } | { problem: string };
  */
 export async function probeHypervisor(
   program: string,
-  accelerator: 'auto' | 'tcg' | 'kvm',
+  { accelerator, cpuModel, machineType }: MachineWishes,
 ): Promise<Probe> {
   try {
-    const [capabilities, machines, version, help, nbd] = await Promise.all([
+    const [capabilities, machines, models, version, help, nbd] = await Promise.all([
       ask(program, 'query-migrate-capabilities'),
       ask(program, 'query-machines'),
+      ask(program, 'query-cpu-definitions'),
       ask(program, 'query-version'),
       runTool(program, ['-netdev', 'help'], probeDeadlineMs),
       runTool('qemu-nbd', ['--version'], probeDeadlineMs).then(
@@ -39,12 +47,19 @@ export async function probeHypervisor(
       ),
     ]);
     const list = capabilities as { capability: string }[];
-    const q35 = (machines as { alias?: string; name: string }[]).find((m) => m.alias === 'q35');
+    const types = machines as { alias?: string; name: string }[];
+    const q35 = types.find((m) => m.alias === 'q35')?.name ?? 'q35';
+    const type = machineType || q35;
+    // Other boards have no places for the devices that the driver makes.
+    const boards = types.map(({ name }) => name).filter((name) => name.includes('q35'));
+    requireOffered('machineType', type, boards, `${program} -machine help | grep q35`);
+    const names = (models as { name: string }[]).map(({ name }) => name);
+    requireOffered('cpuModel', cpuModel, names, `${program} -cpu help`);
     const { qemu } = version as { qemu: { major: number; minor: number; micro: number } };
     return {
       hypervisor: {
         version: `${qemu.major}.${qemu.minor}.${qemu.micro}`,
-        machineType: q35?.name ?? 'q35',
+        machineType: type,
         cpuModel,
         accelerator: accelerator === 'auto' ? usableAccelerator() : accelerator,
         ignoreShared: list.some(({ capability }) => capability === 'x-ignore-shared'),
@@ -53,8 +68,16 @@ export async function probeHypervisor(
       },
     };
   } catch (error) {
+    if (isRpcError(error)) throw error;
     return { problem: error instanceof Error ? error.message : String(error) };
   }
+}
+
+/** A wish that this QEMU cannot fulfil is a mistake of the operator, not a lack of the host. */
+function requireOffered(key: string, wanted: string, offered: string[], help: string): void {
+  if (offered.includes(wanted)) return;
+  const text = `qemu driver: config.${key}: there is no "${wanted}"; "${help}" lists what there is`;
+  throw invalidArgument('CONFIG_INVALID', text, { key, wanted });
 }
 
 async function ask(program: string, command: string): Promise<unknown> {

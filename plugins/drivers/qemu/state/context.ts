@@ -8,7 +8,7 @@ import { LayerStore } from '../disks/layer-store.ts';
 import { unknownCompute } from '../errors.ts';
 import { waitForExit } from '../host/process.ts';
 import { Leases } from '../leases/leases.ts';
-import type { Hypervisor, Probe } from '../machine/hypervisor.ts';
+import type { Hypervisor, MachineWishes, Probe } from '../machine/hypervisor.ts';
 import { discardRun, type Machine } from '../machine/machine.ts';
 import { Folders } from './folders.ts';
 import type { ComputeRecord } from './records.ts';
@@ -24,10 +24,9 @@ const stateEvents = new Set(['STOP', 'RESUME', 'SHUTDOWN', 'RESET', 'BLOCK_IO_ER
 const callsKeptMax = 64;
 
 /** The operator's settings of this driver. */
-export type DriverConfig = {
+export type DriverConfig = MachineWishes & {
   imageFolders: string[];
   program: string;
-  accelerator: 'auto' | 'tcg' | 'kvm';
   /** Where callers may have snapshots kept. */
   snapshotFolders: string[];
 };
