@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { openAsBlob } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { invalidArgument, RpcError, unavailable } from '../../sdk/errors.ts';
-
-type Report = (doneBytes: number, totalBytes: number | undefined, activity: string) => void;
+import { RpcError } from '../../sdk/errors.ts';
+import { forgetTus, takeBackTus, uploadByTus } from './tus-upload.ts';
+import { failed, invalid, type Report, refused, request } from './web-request.ts';
 
 /** A connection that breaks is tried again for some minutes; what has come is kept. */
 export const transferRetries = { attemptsMax: 10, delayMs: 500, delayMsMax: 60_000 };
@@ -90,16 +90,28 @@ export async function download(
 const markerOf = (path: string) => `${path}.put`;
 
 /**
- * Puts a file there, as a whole, with its digest (RFC 9530). What is there already is not
- * overwritten, unless it is of an earlier try. INVALID_ARGUMENT with reason LOCATION_INVALID when it
- * exists, UNAVAILABLE with reason TRANSFER_FAILED.
+ * Brings a file there: by tus where the address speaks it, which goes on after a break, else by a
+ * PUT. Returns where it is then. INVALID_ARGUMENT with reason LOCATION_INVALID, UNAVAILABLE with reason
+ * TRANSFER_FAILED.
  */
 export async function upload(
   path: string,
   url: string,
-  signal: AbortSignal,
-  report: Report,
-): Promise<void> {
+  transfer: { allowed: readonly string[]; signal: AbortSignal; report: Report },
+): Promise<string> {
+  const { signal, report } = transfer;
+  const isPut = (await sizeOf(markerOf(path))) !== undefined;
+  const there = isPut ? undefined : await uploadByTus(path, url, transfer);
+  if (there !== undefined) return there;
+  await put(path, url, signal, report);
+  return url;
+}
+
+/**
+ * Puts a file there, as a whole, with its digest (RFC 9530). What is there already is not
+ * overwritten, unless it is of an earlier try.
+ */
+async function put(path: string, url: string, signal: AbortSignal, report: Report): Promise<void> {
   const { size } = await stat(path);
   const isRepeat = (await sizeOf(markerOf(path))) !== undefined;
   if (!isRepeat) {
@@ -130,6 +142,7 @@ export async function upload(
 
 /** Takes away there what a transfer of this file has put; that it is not there is fine. */
 export async function takeBack(path: string, url: string, signal: AbortSignal): Promise<void> {
+  await takeBackTus(path, signal);
   if ((await sizeOf(markerOf(path))) === undefined) return;
   const response = await request(url, { method: 'DELETE', signal });
   if (!response.ok && response.status !== 404 && response.status !== 410) {
@@ -142,17 +155,7 @@ export async function takeBack(path: string, url: string, signal: AbortSignal): 
 export async function forgetTransfer(path: string): Promise<void> {
   for (const each of [path, `${path}.part`, `${path}.etag`, markerOf(path)])
     await rm(each, { force: true });
-}
-
-async function request(url: string, init: RequestInit): Promise<Response> {
-  try {
-    // An address that was allowed must not lead to one that was not.
-    return await fetch(url, { ...init, redirect: 'error' });
-  } catch (thrown) {
-    if (init.signal?.aborted) throw thrown;
-    const cause = (thrown as Error).cause;
-    throw failed(url, cause instanceof Error ? cause.message : (thrown as Error).message);
-  }
+  await forgetTus(path);
 }
 
 /** The pieces of an answer; a server that falls silent is given up. */
@@ -183,23 +186,6 @@ async function* alive(
   }
 }
 
-async function refused(url: string, response: Response): Promise<RpcError> {
-  const text = (await response.text().catch(() => '')).slice(0, 200).trim();
-  const said = `it answered ${response.status} ${response.statusText}${text && `: ${text}`}`;
-  if (response.status >= 500 || response.status === 429) return failed(url, said);
-  return invalid(url, said);
-}
-
-function failed(url: string, why: string): RpcError {
-  return unavailable('TRANSFER_FAILED', `${url}: ${why}`, { location: url });
-}
-
 async function sizeOf(path: string): Promise<number | undefined> {
   return (await stat(path).catch(() => undefined))?.size;
-}
-
-function invalid(location: string, why: string): RpcError {
-  return invalidArgument('LOCATION_INVALID', `location "${location}": ${why}`, { location }, [
-    { field: 'location', description: why },
-  ]);
 }

@@ -55,7 +55,10 @@ export class CuttingProxy {
 
   private carry(from: Socket, to: Socket, direction: Direction): void {
     let carried = 0;
+    let isHung = false;
     from.on('data', (chunk: Buffer) => {
+      // What it is sent is lost, and that it is closed is noticed.
+      if (isHung) return;
       carried += chunk.length;
       this.bytes[direction] += chunk.length;
       const { fault } = this;
@@ -63,7 +66,7 @@ export class CuttingProxy {
         this.fault = undefined;
         fault.met();
         if (fault.how === 'hang') {
-          from.pause();
+          isHung = true;
           return;
         }
         from.destroy();

@@ -37,6 +37,11 @@ export async function fileServer(t: ExecutionContext): Promise<FileServer> {
 
 async function answer(state: FileServer, request: IncomingMessage, response: ServerResponse) {
   const path = request.url ?? '';
+  // It does not speak tus.
+  if (request.method === 'OPTIONS') {
+    response.writeHead(405).end();
+    return;
+  }
   state.requests.push(`${request.method} ${path} ${request.headers.range ?? ''}`.trim());
   const status = state.statuses.shift();
   if (status !== undefined) {

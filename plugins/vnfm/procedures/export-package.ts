@@ -106,13 +106,13 @@ function send(vnfm: Vnfm): Step<Input> {
     callee: 'repository',
     retryable: transferRetries,
     deadlineMs: exportDeadlineMs,
-    run: (context) =>
-      upload(
-        waitingPath(vnfm, context.operationId),
-        context.input.location,
-        context.signal,
-        context.progress,
-      ),
+    run: async (context) => {
+      const { signal, progress: report } = context;
+      const { packageAddresses: allowed } = vnfm.config;
+      const path = waitingPath(vnfm, context.operationId);
+      const there = await upload(path, context.input.location, { allowed, signal, report });
+      context.result('location', there);
+    },
     compensate: (context) =>
       takeBack(waitingPath(vnfm, context.operationId), context.input.location, context.signal),
   };

@@ -15,6 +15,7 @@ import { throwsRpc } from '../../support/throws-rpc.ts';
 
 const quiet = () => {};
 const never = new AbortController().signal;
+const transfer = { allowed: ['http://'], signal: never };
 
 async function target(t: ExecutionContext): Promise<string> {
   return join(await tempFolder(t), 'waiting', 'a.zip');
@@ -126,12 +127,15 @@ test('upload: a repeat replaces what an earlier try has put', async (t) => {
   await download(`${server.address}a.zip`, path, never, quiet);
   const url = `${server.address}b.zip`;
   server.statuses.push(404, 500);
-  await throwsRpc(t, upload(path, url, never, quiet), {
+  await throwsRpc(t, upload(path, url, { ...transfer, report: quiet }), {
     ...{ code: Code.UNAVAILABLE, reason: 'TRANSFER_FAILED' },
   });
   server.files.set('/b.zip', Buffer.from('half'));
   const said: string[] = [];
-  await upload(path, url, never, (_done, _total, activity) => said.push(activity));
+  await upload(path, url, {
+    ...transfer,
+    report: (_done, _total, activity) => said.push(activity),
+  });
   t.is(said[0], `sending anew to ${url}`);
   t.true(server.files.get('/b.zip')!.equals(noise('a', 1000)));
 });
