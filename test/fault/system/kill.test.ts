@@ -5,7 +5,14 @@ import {
   OperationType,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
 import { findPoints, killAtEach, type Point } from '../../support/system/kill-chain.ts';
-import { lifeCycle, makeBase, onAnotherHost, procedures } from '../../support/system/procedures.ts';
+import {
+  lifeCycle,
+  makeBase,
+  nsLevel,
+  onAnotherHost,
+  procedures,
+  replacing,
+} from '../../support/system/procedures.ts';
 import { SystemRig } from '../../support/system/system-rig.ts';
 
 /** Sites that are killed and started in turns, side by side. */
@@ -74,6 +81,36 @@ test('system: kill -9 while a VNF goes back to its snapshot on another host leav
   const points = await findPoints(rig, base, [onAnotherHost]);
   await rig.stop();
   const mine = points.filter((point, index) => isThorough || (!isBegin(point) && index % 3 === 1));
+  t.log(`${mine.length} of ${points.length} points`);
+  t.deepEqual(await killAtEach(rig, base, mine), []);
+});
+
+test('system: kill -9 while a network service is captured, or brought back, leaves all or nothing', async (t) => {
+  t.timeout(runMsMax);
+  const rig = await SystemRig.open(t, 'wasmvm');
+  const base = await makeBase(rig);
+  const points = await findPoints(rig, base, nsLevel);
+  await rig.stop();
+  const mine = points.filter((point, index) => isThorough || (!isBegin(point) && index % 6 === 1));
+  t.log(`${mine.length} of ${points.length} points`);
+  t.deepEqual(await killAtEach(rig, base, mine), []);
+});
+
+test('system: kill -9 while a snapshot takes the place of another leaves one of the two', async (t) => {
+  t.timeout(runMsMax);
+  const rig = await SystemRig.open(t, 'wasmvm');
+  const base = await makeBase(rig);
+  const all = await findPoints(rig, base, [replacing]);
+  await rig.stop();
+  // Each step comes once in an operation; the first time it is that of the snapshot that is to be replaced.
+  const isTwice = ({ failpoint }: Point) =>
+    all.some((point) => point.failpoint === failpoint && point.hit === 2);
+  const points = all.filter(
+    (point) => point.failpoint.startsWith('vnfm.') && (point.hit === 2 || !isTwice(point)),
+  );
+  const mine = isThorough
+    ? points
+    : points.filter((p) => !isBegin(p)).filter((_, i) => i % 3 === 2);
   t.log(`${mine.length} of ${points.length} points`);
   t.deepEqual(await killAtEach(rig, base, mine), []);
 });

@@ -147,7 +147,9 @@ async function judge(
   const { lifecycleOperationOccurrenceId: id } = await procedure.begin(rig, base, requestId);
   const occurrence = await (witness.end?.(id) ?? rig.ended(id));
   const completed = occurrence.operationState === OperationState.COMPLETED;
-  const present = completed ? afterwards(base, procedure.added(base, occurrence)) : atFirst(base);
+  const present = completed
+    ? afterwards(base, procedure.added(base, occurrence))
+    : afterwards(base, procedure.undone?.(rig, requestId) ?? {});
   if (completed) await procedure.use?.run(rig, occurrence);
   const found = await problems(rig, present);
   found.push(...((await witness.ended?.(point, occurrence)) ?? []));

@@ -26,6 +26,8 @@ export type ProcedureUnderTest = {
     base: Base,
     requestId: string,
   ): Promise<{ lifecycleOperationOccurrenceId: string }>;
+  /** What was there before an operation that is undone, besides what all start from. */
+  undone?(rig: SystemRig, requestId: string): Partial<Expected>;
   /** What a completed operation adds. */
   added(base: Base, occurrence: LifecycleOperationOccurrence): Partial<Expected>;
   /** Uses what was made, by another procedure; throws when it is not good for that. */
@@ -94,6 +96,28 @@ export const lifeCycle: readonly ProcedureUnderTest[] = [
     use: { by: 'operate-vnf', run: async () => {} },
   },
 ];
+
+/** The same asked of the NFVO, as part of the life cycle of a network service. */
+export const nsLevel: readonly ProcedureUnderTest[] = [
+  {
+    name: 'create-vnf-snapshot',
+    begin: (rig, _base, requestId) => rig.createSnapshotOfNs(requestId),
+    added: (_base, { vnfSnapshotInfoId }) => ({ snapshots: [vnfSnapshotInfoId] }),
+  },
+  {
+    name: 'revert-to-vnf-snapshot',
+    begin: (rig, base, requestId) => rig.revertNs(base.snapshot, requestId),
+    added: () => ({}),
+  },
+];
+
+/** A snapshot that takes the place of one before it, which is made first. */
+export const replacing: ProcedureUnderTest = {
+  name: 'create-vnf-snapshot',
+  begin: (rig, _base, requestId) => rig.replaceSnapshot(requestId),
+  added: (_base, { vnfSnapshotInfoId }) => ({ snapshots: [vnfSnapshotInfoId] }),
+  undone: (rig, requestId) => ({ snapshots: [rig.replacedBy(requestId)] }),
+};
 
 /** Back to the snapshot on another host; then home again. */
 export const onAnotherHost: ProcedureUnderTest = {

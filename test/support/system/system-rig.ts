@@ -5,6 +5,7 @@ import type { SiteConfiguration } from '../../../app/configuration.ts';
 import { Lab } from '../../../app/demo/lab.ts';
 import { Site } from '../../../app/demo/site.ts';
 import type { VnfAgent } from '../../../app/demo/vnf-agent.ts';
+import { NsLcmService } from '../../../gen/nfv/ns_lcm/v1/ns_lcm_service_pb.js';
 import {
   type LifecycleOperationOccurrence,
   OperationState,
@@ -40,6 +41,8 @@ export class SystemRig {
   /** The drivers of the site, each of which stands for a host. */
   readonly hosts: readonly string[];
   private vnfInstanceId = '';
+  /** Snapshots that are to be replaced, by the request. */
+  private readonly replaced = new Map<string, string>();
   /** Other VNFs, by the request that they were made for. */
   private readonly others = new Map<string, string>();
 
@@ -204,6 +207,48 @@ export class SystemRig {
   revert(vnfSnapshotInfoId: string, requestId = '') {
     const vnfInstanceId = this.vnfInstanceId;
     return this.lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId, requestId });
+  }
+
+  /** A snapshot, asked for at the NFVO. */
+  async createSnapshotOfNs(requestId: string) {
+    const { vnfInstanceId } = this;
+    const { nsLcm, nsInstanceId } = await this.networkService();
+    const value = { vnfInstanceId, type: SnapshotType.WARM, requestId };
+    const update = { case: 'createVnfSnapshot' as const, value };
+    return await nsLcm.updateNs({ nsInstanceId, update });
+  }
+
+  /** A reversion, asked for at the NFVO. */
+  async revertNs(vnfSnapshotInfoId: string, requestId: string) {
+    const { vnfInstanceId } = this;
+    const { nsLcm, nsInstanceId } = await this.networkService();
+    const value = { vnfInstanceId, vnfSnapshotInfoId, requestId };
+    const update = { case: 'revertToVnfSnapshot' as const, value };
+    return await nsLcm.updateNs({ nsInstanceId, update });
+  }
+
+  /** One network service of the VNF, however often it is asked for. */
+  private async networkService() {
+    const nsLcm = this.site.client(NsLcmService, 'oss');
+    const request = { vnfInstanceIds: [this.vnfInstanceId], requestId: 'the-ns' };
+    const { nsInstance } = await nsLcm.createNsIdentifier(request);
+    return { nsLcm, nsInstanceId: nsInstance!.id };
+  }
+
+  /** Takes a snapshot, and another one that takes its place; the answer is that of the second. */
+  async replaceSnapshot(requestId: string) {
+    const first = await this.createSnapshot(`${requestId}-first`);
+    this.replaced.set(requestId, first.vnfSnapshotInfoId);
+    await this.completed(first.lifecycleOperationOccurrenceId);
+    return await this.lab.lcm.createVnfSnapshot({
+      ...{ vnfInstanceId: this.vnfInstanceId, type: SnapshotType.WARM, requestId },
+      replacesVnfSnapshotInfoId: first.vnfSnapshotInfoId,
+    });
+  }
+
+  /** What a request of `replaceSnapshot` is to replace. */
+  replacedBy(requestId: string): string {
+    return this.replaced.get(requestId) ?? '?';
   }
 
   /** Back to a snapshot, on a host. */
