@@ -12,6 +12,7 @@ import {
   type VirtualStorage,
   VirtualStorageSchema,
 } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import { stampMismatch } from '../../../sdk/compatibility.ts';
 import type { Core } from './core.ts';
 import type { Compute, Network, Power, Volume } from './inventory.ts';
 import type { LeaseStatus, MachineStatus } from './machine/protocol.ts';
@@ -36,12 +37,7 @@ export function compatibilityStamp(): CompatibilityStamp {
 
 /** True when memory with this stamp can be loaded here. */
 export function isCompatible(stamp: CompatibilityStamp | undefined): boolean {
-  const own = compatibilityStamp();
-  return (
-    stamp?.hypervisor === own.hypervisor &&
-    stamp.machineType === own.machineType &&
-    stamp.cpuModel === own.cpuModel
-  );
+  return stamp !== undefined && stampMismatch(stamp, compatibilityStamp()) === undefined;
 }
 
 export function leaseMessage(lease: LeaseStatus): Lease {

@@ -2,6 +2,7 @@ import { normalize } from 'node:path';
 import type { DriverCapabilities } from '../../../gen/nfv/compute/v1/virtualised_compute_resource_pb.js';
 import { CapabilityName } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import type { CompatibilityStamp } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import { stampMismatch } from '../../../sdk/compatibility.ts';
 import { failedPrecondition, notFound, unavailable, unimplemented } from '../../../sdk/errors.ts';
 import { isWithin } from '../../../sdk/snapshot-folder.ts';
 
@@ -52,13 +53,13 @@ export class DriverView {
   requireStamp(stamp: CompatibilityStamp | undefined, vnfc: string): void {
     const here = this.#driver.compatibility;
     if (stamp === undefined || here === undefined) return;
-    for (const key of ['hypervisor', 'machineType', 'cpuModel'] as const) {
-      if (stamp[key] === here[key]) continue;
-      const text = `${vnfc}: its memory was captured with ${key} "${stamp[key]}", driver "${this.#driver.driver}" has "${here[key]}"`;
-      throw failedPrecondition('INCOMPATIBLE', `${text}; take a cold snapshot, or force it`, {
-        ...{ attribute: key, there: stamp[key], here: here[key], vnfc_instance_id: vnfc },
-      });
-    }
+    const mismatch = stampMismatch(stamp, here);
+    if (!mismatch) return;
+    const { attribute, there, here: own } = mismatch;
+    const text = `${vnfc}: its memory was captured with ${attribute} "${there}", driver "${this.#driver.driver}" has "${own}"`;
+    throw failedPrecondition('INCOMPATIBLE', `${text}; take a cold snapshot, or force it`, {
+      ...{ ...mismatch, vnfc_instance_id: vnfc },
+    });
   }
 
   /**

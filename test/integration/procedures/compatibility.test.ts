@@ -77,6 +77,17 @@ test.serial(
     });
     t.deepEqual(await on('newer'), [0, 0, 0]);
     t.deepEqual(await on('qemu'), before);
+    const { vnfSnapshotInfos } = await lab.lcm.queryVnfSnapshotInfo({ allFields: true });
+    for (const { instanceSnapshot } of vnfSnapshotInfos[0]!.vnfSnapshot!.vnfcSnapshots) {
+      const { hypervisorVersion, cpuFlags, machineType } = instanceSnapshot!.compatibility!;
+      t.regex(hypervisorVersion, /^\d+\.\d+/);
+      t.regex(machineType, /q35/);
+      t.true(
+        ['cx16', 'lm', 'sse4-2'].every((flag) => cpuFlags.includes(flag)),
+        cpuFlags.join(),
+      );
+      t.false(cpuFlags.includes('aes'), 'this model has none');
+    }
 
     const packed = await lab.packages.createVnfSnapshotPackage({ vnfSnapshotInfoId: warm });
     await lab.follow(packed.lifecycleOperationOccurrenceId);

@@ -16,6 +16,8 @@ export type Hypervisor = {
   version: string;
   machineType: string;
   cpuModel: string;
+  /** What guests see of the processor, in alphabetical order. */
+  cpuFlags: string[];
   accelerator: 'tcg' | 'kvm';
   ignoreShared: boolean;
   dgramNetdev: boolean;
@@ -56,12 +58,14 @@ export async function probeHypervisor(
     const names = (models as { name: string }[]).map(({ name }) => name);
     requireOffered('cpuModel', cpuModel, names, `${program} -cpu help`);
     const { qemu } = version as { qemu: { major: number; minor: number; micro: number } };
+    const chosen = accelerator === 'auto' ? usableAccelerator() : accelerator;
     return {
       hypervisor: {
         version: `${qemu.major}.${qemu.minor}.${qemu.micro}`,
         machineType: type,
         cpuModel,
-        accelerator: accelerator === 'auto' ? usableAccelerator() : accelerator,
+        cpuFlags: await flagsOf(program, chosen, cpuModel),
+        accelerator: chosen,
         ignoreShared: list.some(({ capability }) => capability === 'x-ignore-shared'),
         dgramNetdev: /^dgram$/m.test(help),
         nbdServer: nbd,
@@ -80,15 +84,33 @@ function requireOffered(key: string, wanted: string, offered: string[], help: st
   throw invalidArgument('CONFIG_INVALID', text, { key, wanted });
 }
 
-async function ask(program: string, command: string): Promise<unknown> {
-  const script = [{ execute: 'qmp_capabilities' }, { execute: command, id: 1 }, { execute: 'quit' }]
+/** Properties of a model in QEMU that are settings, or second names of flags. */
+const noFlag =
+  /[_.]|^(x-|hv-|kvm|check$|legacy-cache$|l3-cache$|vmware-cpuid-freq$|full-cpuid-auto-level$|fill-mtrr-mask$|tcg-cpuid$|cpuid-0xb$)/;
+
+async function flagsOf(program: string, accelerator: string, name: string): Promise<string[]> {
+  const wanted = { type: 'full', model: { name } };
+  const answer = await ask(program, 'query-cpu-model-expansion', wanted, accelerator);
+  const { props } = (answer as { model: { props: Record<string, unknown> } }).model;
+  const set = Object.keys(props).filter((key) => props[key] === true);
+  return set.filter((key) => !noFlag.test(key)).sort();
+}
+
+async function ask(
+  program: string,
+  command: string,
+  parameters = {},
+  accelerator = 'tcg',
+): Promise<unknown> {
+  const asked = { execute: command, arguments: parameters, id: 1 };
+  const script = [{ execute: 'qmp_capabilities' }, asked, { execute: 'quit' }]
     .map((line) => JSON.stringify(line))
     .join('\n');
   const args = [
     '-c',
-    'printf "%s\\n" "$1" | "$0" -machine none -nodefaults -display none -qmp stdio',
+    'printf "%s\\n" "$2" | "$0" -machine none -accel "$1" -nodefaults -display none -qmp stdio',
   ];
-  const output = await runTool('sh', [...args, program, script], probeDeadlineMs);
+  const output = await runTool('sh', [...args, program, accelerator, script], probeDeadlineMs);
   for (const line of output.split('\n')) {
     if (!line.includes('"id"')) continue;
     const answer = JSON.parse(line);

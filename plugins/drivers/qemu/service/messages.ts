@@ -132,6 +132,7 @@ export function stampMessage(hypervisor: Hypervisor): CompatibilityStamp {
     machineType: hypervisor.machineType,
     cpuModel: hypervisor.cpuModel,
     accelerator: hypervisor.accelerator,
+    cpuFlags: hypervisor.cpuFlags,
   });
 }
 

@@ -1,11 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { create } from '@bufbuild/protobuf';
 import { StateAfterRevert } from '../../../../gen/nfv/driver/v1/driver_pb.js';
 import {
+  CompatibilityStampSchema,
   ComputeState,
   type InstanceSnapshot,
 } from '../../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
+import { stampMismatch } from '../../../../sdk/compatibility.ts';
 import { failedPrecondition } from '../../../../sdk/errors.ts';
 import { failpoint } from '../../../../sdk/failpoint.ts';
 import { copySparse } from '../host/durable-files.ts';
@@ -117,13 +120,12 @@ function assertFits(
     const text = `its memory has ${size} bytes, ${compute.computeId} has ${wanted}`;
     throw incompatible(text, { memory_bytes: String(size), wanted: String(wanted) });
   }
-  const here = stampMessage(context.hypervisor);
-  const there = snapshot.compatibility;
-  for (const key of ['hypervisor', 'machineType', 'cpuModel', 'accelerator'] as const) {
-    if (request.force || there?.[key] === here[key]) continue;
-    const text = `${key} is "${there?.[key] ?? ''}" there and "${here[key]}" here`;
-    throw incompatible(text, { attribute: key, there: there?.[key] ?? '', here: here[key] });
-  }
+  if (request.force) return;
+  const stamp = snapshot.compatibility ?? create(CompatibilityStampSchema);
+  const mismatch = stampMismatch(stamp, stampMessage(context.hypervisor));
+  if (!mismatch) return;
+  const { attribute, there, here } = mismatch;
+  throw incompatible(`${attribute} is "${there}" there and "${here}" here`, mismatch);
 }
 
 /**

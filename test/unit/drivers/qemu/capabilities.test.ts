@@ -7,6 +7,7 @@ const hypervisor: Hypervisor = {
   version: '7.2.22',
   machineType: 'pc-q35-7.2',
   cpuModel: 'Nehalem',
+  cpuFlags: [],
   accelerator: 'tcg',
   ignoreShared: true,
   dgramNetdev: true,
