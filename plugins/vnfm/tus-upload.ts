@@ -4,8 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { basename } from 'node:path';
-import { failed, invalid, type Report, refused, request } from './web-request.ts';
+import { basename, dirname } from 'node:path';
+import { dataLoss } from '../../sdk/errors.ts';
+import { checkAddress } from './web-address.ts';
+import { failed, type Report, refused, request } from './web-request.ts';
 
 /** What is sent in one request; a break costs no more than this. */
 const pieceBytes = 4 * 1024 * 1024;
@@ -15,15 +17,18 @@ const checksumMismatch = 460;
 const protocol = { 'tus-resumable': '1.0.0' };
 
 type Transfer = { allowed: readonly string[]; signal: AbortSignal; report: Report };
-/** What is remembered of an upload: where it is, and what its server can. */
-type Begun = { url: string; algorithm: string; canEnd: boolean };
+/** What a server can. */
+type Offer = { algorithm: string; canEnd: boolean };
+/** What is remembered of an upload: where it is, and how many bytes may have been sent. */
+type Begun = Offer & { url: string; sent: number };
 
 const noteOf = (path: string) => `${path}.tus`;
 const draftOf = (path: string) => `${noteOf(path)}.new`;
 
 /**
  * Sends what the server does not have yet. Returns where the file is then; nothing, when the address
- * does not speak tus. INVALID_ARGUMENT with reason LOCATION_INVALID, UNAVAILABLE with reason TRANSFER_FAILED.
+ * does not speak tus. INVALID_ARGUMENT with reason LOCATION_INVALID, UNAVAILABLE with reason TRANSFER_FAILED, DATA_LOSS with
+ * reason CHECKSUM_MISMATCH.
  */
 export async function uploadByTus(
   path: string,
@@ -32,7 +37,9 @@ export async function uploadByTus(
 ): Promise<string | undefined> {
   const { size } = await stat(path);
   let begun = await remembered(path);
-  let at = begun && (await offsetOf(begun.url, size, transfer.signal));
+  // What is allowed may be less than when it began.
+  if (begun) checkAddress(begun.url, transfer.allowed);
+  let at = begun && (await offsetOf(begun, size, transfer.signal));
   if (begun === undefined || at === undefined) {
     // New, or the server has given the old one up.
     const offer = await offerOf(url, transfer.signal);
@@ -42,7 +49,7 @@ export async function uploadByTus(
   }
   const file = await open(path, 'r');
   try {
-    await sendFrom(file, at, size, begun, transfer);
+    await sendFrom({ file, path, size }, at, begun, transfer);
   } finally {
     await file.close();
   }
@@ -64,10 +71,7 @@ export async function forgetTus(path: string): Promise<void> {
 }
 
 /** What the address offers; nothing when it does not make tus uploads. */
-async function offerOf(
-  url: string,
-  signal: AbortSignal,
-): Promise<Pick<Begun, 'algorithm' | 'canEnd'> | undefined> {
+async function offerOf(url: string, signal: AbortSignal): Promise<Offer | undefined> {
   const response = await request(url, { method: 'OPTIONS', headers: protocol, signal });
   // Not now is not never; 501 is a server that knows no OPTIONS.
   if ((response.status >= 500 && response.status !== 501) || response.status === 429) {
@@ -88,7 +92,7 @@ async function create(
   path: string,
   url: string,
   size: number,
-  offer: Pick<Begun, 'algorithm' | 'canEnd'>,
+  offer: Offer,
   { allowed, signal }: Transfer,
 ): Promise<Begun> {
   const hash = createHash('sha256');
@@ -111,19 +115,16 @@ async function create(
   await response.body?.cancel();
   const location = response.headers.get('location');
   if (!location) throw failed(url, 'it made an upload and did not say where');
-  const there = new URL(location, url).href;
   // An address that was allowed must not lead to one that was not.
-  if (!allowed.some((prefix) => there.startsWith(prefix))) {
-    throw invalid(url, `its server would have the upload at ${there}, which is not allowed`);
-  }
-  const begun = { url: there, ...offer };
+  const there = checkAddress(new URL(location, url).href, allowed);
+  const begun = { url: there, sent: 0, ...offer };
   await remember(path, begun);
   return begun;
 }
 
 /** How much the server has; nothing, when it does not have the upload any more. */
 async function offsetOf(
-  url: string,
+  { url, sent }: Begun,
   size: number,
   signal: AbortSignal,
 ): Promise<number | undefined> {
@@ -132,16 +133,16 @@ async function offsetOf(
   if (!response.ok) throw await refused(url, response);
   const length = Number(response.headers.get('upload-length') ?? size);
   if (length !== size) throw failed(url, `it has an upload of ${length} bytes, not of ${size}`);
-  return offsetIn(response, url, 0, size);
+  return offsetIn(response, url, 0, sent);
 }
 
 async function sendFrom(
-  file: FileHandle,
+  { file, path, size }: { file: FileHandle; path: string; size: number },
   begin: number,
-  size: number,
-  { url, algorithm }: Begun,
+  begun: Begun,
   { signal, report }: Transfer,
 ): Promise<void> {
+  const { url, algorithm } = begun;
   const buffer = Buffer.allocUnsafe(Math.min(pieceBytes, Math.max(1, size - begin)));
   let at = begin;
   let broken = 0;
@@ -150,6 +151,7 @@ async function sendFrom(
     const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
     if (bytesRead === 0) throw failed(url, `the archive ends at ${at} of ${size} bytes`);
     const piece = buffer.subarray(0, bytesRead);
+    await remember(path, { ...begun, sent: at + bytesRead });
     const sum = algorithm && createHash(algorithm).update(piece).digest('base64');
     const response = await request(url, {
       method: 'PATCH',
@@ -162,9 +164,11 @@ async function sendFrom(
       body: piece,
       signal,
     });
-    if (response.status === checksumMismatch && ++broken < brokenPiecesMax) {
+    if (response.status === checksumMismatch) {
       await response.body?.cancel();
-      continue;
+      if (++broken < brokenPiecesMax) continue;
+      const text = `${url}: the piece at ${at} arrived broken ${broken} times`;
+      throw dataLoss('CHECKSUM_MISMATCH', text, { location: url, offset: String(at) });
     }
     if (response.status !== 204) {
       // Also what it says of a wrong offset: the next try asks it where it is.
@@ -193,4 +197,6 @@ async function remembered(path: string): Promise<Begun | undefined> {
 async function remember(path: string, begun: Begun): Promise<void> {
   await writeFile(draftOf(path), JSON.stringify(begun), { flush: true });
   await rename(draftOf(path), noteOf(path));
+  const folder = await open(dirname(path));
+  await folder.sync().finally(() => folder.close());
 }

@@ -1,5 +1,6 @@
 /** Requests to the servers of archives, and how their answers are told. */
-import { invalidArgument, type RpcError, unavailable } from '../../sdk/errors.ts';
+import { type RpcError, unavailable } from '../../sdk/errors.ts';
+import { invalid } from './web-address.ts';
 
 /** Progress of a transfer. */
 export type Report = (doneBytes: number, totalBytes: number | undefined, activity: string) => void;
@@ -26,10 +27,4 @@ export async function refused(url: string, response: Response): Promise<RpcError
 
 export function failed(url: string, why: string): RpcError {
   return unavailable('TRANSFER_FAILED', `${url}: ${why}`, { location: url });
-}
-
-export function invalid(location: string, why: string): RpcError {
-  return invalidArgument('LOCATION_INVALID', `location "${location}": ${why}`, { location }, [
-    { field: 'location', description: why },
-  ]);
 }

@@ -5,38 +5,14 @@ import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/prom
 import { dirname } from 'node:path';
 import { RpcError } from '../../sdk/errors.ts';
 import { forgetTus, takeBackTus, uploadByTus } from './tus-upload.ts';
-import { failed, invalid, type Report, refused, request } from './web-request.ts';
+import { invalid } from './web-address.ts';
+import { failed, type Report, refused, request } from './web-request.ts';
 
 /** A connection that breaks is tried again for some minutes; what has come is kept. */
 export const transferRetries = { attemptsMax: 10, delayMs: 500, delayMsMax: 60_000 };
 
 /** How long a server may be silent. */
 const silenceMsMax = 60_000;
-
-export function isWebAddress(location: string): boolean {
-  return /^https?:\/\//i.test(location);
-}
-
-/**
- * Checks that an archive may be written to or read from an address: one below an allowed prefix.
- * Returns it in its normal form. INVALID_ARGUMENT with reason LOCATION_INVALID.
- */
-export function checkAddress(location: string, allowed: readonly string[]): string {
-  let url: URL;
-  try {
-    url = new URL(location);
-  } catch {
-    throw invalid(location, 'is not an address');
-  }
-  if (url.username !== '' || url.password !== '') throw invalid(location, 'must hold no password');
-  if (url.pathname.endsWith('/')) throw invalid(location, 'must name a file');
-  if (/%2e|%2f|%5c/i.test(url.pathname))
-    throw invalid(location, 'must not hide "." or "/" in its path');
-  if (allowed.some((prefix) => url.href.startsWith(prefix))) return url.href;
-  if (allowed.length === 0)
-    throw invalid(location, 'the VNFM has no addresses for archives; configure packageAddresses');
-  throw invalid(location, `is not below one of the VNFM's addresses: ${allowed.join(', ')}`);
-}
 
 /**
  * Brings a file here. What an earlier try has brought is kept in "<path>.part" and gone on from, if

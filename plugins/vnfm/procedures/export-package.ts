@@ -9,13 +9,8 @@ import type { OperationDefinition, Step } from '../../../sdk/operations/engine.t
 import { archiveId, isArchive } from '../archives/location.ts';
 import type { Use } from '../usage.ts';
 import type { Vnfm } from '../vnfm.ts';
-import {
-  forgetTransfer,
-  isWebAddress,
-  takeBack,
-  transferRetries,
-  upload,
-} from '../web-transfer.ts';
+import { isWebAddress } from '../web-address.ts';
+import { forgetTransfer, takeBack, transferRetries, upload } from '../web-transfer.ts';
 import { callOf, defineProcedure } from './define.ts';
 import { grantStep } from './grant.ts';
 import { relay } from './progress.ts';

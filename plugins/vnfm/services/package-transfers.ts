@@ -15,7 +15,7 @@ import { type ExportPackageInput, exportPackageName } from '../procedures/export
 import { type ImportPackageInput, importPackageName } from '../procedures/import-package.ts';
 import { changeRecord, vnfPackages } from '../records.ts';
 import type { VnfmServices } from '../vnfm.ts';
-import { checkAddress, isWebAddress } from '../web-transfer.ts';
+import { checkAddress, isWebAddress } from '../web-address.ts';
 import { idempotent, paramsOf, startedBefore, startOperation } from './accepting.ts';
 import { availablePackage, packageUse, requireAvailable } from './package-state.ts';
 

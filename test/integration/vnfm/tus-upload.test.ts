@@ -138,6 +138,7 @@ async function scripted(
   const content = randomBytes(10_000);
   await writeFile(path, content);
   let isThere = true;
+  let claimed = 0;
   const server = await scriptedServer(t, (method, { headers }, body): Answer => {
     const at = Number(headers['upload-offset']);
     if (method === 'OPTIONS') {
@@ -149,7 +150,9 @@ async function scripted(
     }
     if (method === 'POST') return { status: 201, headers: { location: made } };
     if (method === 'HEAD') {
-      return isThere ? { status: 200, headers: { 'upload-offset': '0' } } : { status: 404 };
+      return isThere
+        ? { status: 200, headers: { 'upload-offset': String(claimed) } }
+        : { status: 404 };
     }
     if (method === 'DELETE') return { status: 204 };
     const { status, offset } = patch(at, body, String(headers['upload-checksum']));
@@ -163,7 +166,10 @@ async function scripted(
   const lose = () => {
     isThere = false;
   };
-  return { ...server, path, content, send, lose };
+  const claim = (offset: number) => {
+    claimed = offset;
+  };
+  return { ...server, path, content, send, lose, claim };
 }
 
 test('tus: each piece has its checksum, one that arrives broken is sent again, and not for ever', async (t) => {
@@ -180,9 +186,7 @@ test('tus: each piece has its checksum, one that arrives broken is sent again, a
   t.deepEqual(one.requests, ['OPTIONS', 'POST', 'PATCH', 'PATCH', 'PATCH']);
 
   const always = await scripted(t, (offset) => ({ status: 460, offset }));
-  await throwsRpc(t, always.send(), {
-    ...{ code: Code.INVALID_ARGUMENT, reason: 'LOCATION_INVALID' },
-  });
+  await throwsRpc(t, always.send(), { code: Code.DATA_LOSS, reason: 'CHECKSUM_MISMATCH' });
   t.is(always.requests.filter((method) => method === 'PATCH').length, 5);
 });
 
@@ -196,13 +200,34 @@ test('tus: a server that claims more than it was sent, or stands still, is not b
   }
 });
 
+test('tus: an upload that is whole at the server and was not sent is not believed', async (t) => {
+  const server = await scripted(t, (offset) => ({ status: 503, offset }));
+  await throwsRpc(t, server.send(), { code: Code.UNAVAILABLE, reason: 'TRANSFER_FAILED' });
+  // The first piece may have arrived: the server had no time to say so.
+  server.claim(10_000);
+  t.is(await server.send(), `${server.address}lab/files/1`);
+  server.claim(10_001);
+  await throwsRpc(t, server.send(), { code: Code.UNAVAILABLE, reason: 'TRANSFER_FAILED' });
+
+  const early = await scripted(t, (offset) => ({ status: 503, offset }));
+  const note = JSON.stringify({
+    ...{ url: `${early.address}lab/files/1`, algorithm: '', canEnd: true, sent: 0 },
+  });
+  await writeFile(`${early.path}.tus`, note);
+  early.claim(10_000);
+  const error = await throwsRpc(t, early.send(), {
+    ...{ code: Code.UNAVAILABLE, reason: 'TRANSFER_FAILED' },
+  });
+  t.regex(error.message, /claims the offset "10000", which is not from 0 to 0/);
+});
+
 test('tus: an upload that would be at another address is refused', async (t) => {
-  for (const made of ['http://127.0.0.1:1/lab/files/1', '/elsewhere/1']) {
+  for (const made of ['http://127.0.0.1:1/lab/files/1', '/elsewhere/1', '/lab/..%2felsewhere/1']) {
     const server = await scripted(t, () => ({ status: 204, offset: 0 }), made);
     const error = await throwsRpc(t, server.send(), {
       ...{ code: Code.INVALID_ARGUMENT, reason: 'LOCATION_INVALID' },
     });
-    t.regex(error.message, /which is not allowed/);
+    t.regex(error.message, /is not below one|must not hide/);
     t.false(server.requests.includes('PATCH'), 'nothing is sent there');
   }
 });
