@@ -25,7 +25,10 @@ export function toRpcError(error: unknown): unknown {
   if (error instanceof RpcError) return error;
   const text = error instanceof Error ? error.message : String(error);
   if (fullPattern.test(text)) {
-    return resourceExhausted('STORE_FULL', `the driver's data folder is full: ${text}`);
+    return resourceExhausted(
+      'STORE_FULL',
+      `a disk of the driver is full: ${text}; make room, then retry`,
+    );
   }
   if (error instanceof ChannelError && error.failure === 'DEADLINE') {
     return deadlineExceeded('HYPERVISOR_SILENT', text);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageRole } from '../../../gen/nfv/common/v1/common_pb.js';
@@ -11,8 +12,9 @@ import {
   type VirtualCompute,
   type VolumeAttachment,
 } from '../../../gen/nfv/virtualisation/v1/virtualisation_pb.js';
-import { failedPrecondition, type RpcError } from '../../../sdk/errors.ts';
+import { dataLoss, failedPrecondition, type RpcError } from '../../../sdk/errors.ts';
 import { failpoint } from '../../../sdk/failpoint.ts';
+import { placeOf } from '../../../sdk/snapshot-folder.ts';
 import { deviceStateImage, memoryImage, withDetached } from './compute-spec.ts';
 import {
   type Core,
@@ -22,6 +24,7 @@ import {
   imagePath,
   machineConfig,
   mapsKey,
+  snapshotFolder,
   snapshotKey,
   volumeKey,
   volumePath,
@@ -58,6 +61,7 @@ export function revertCompute(
     const { snapshot } = core.inventory.snapshot(snapshotId);
     const volumes = withDetached(core, compute.spec.volumes, detachedVolumes);
     checkFit(core, { compute, volumes }, snapshot, request.force);
+    checkFiles(core, snapshot);
     const after = stateAfter(core, request.stateAfter, snapshot, holdMs);
     const restored = plan(core, volumes, snapshot);
     try {
@@ -105,6 +109,16 @@ function checkFit(
     if (!volume || BigInt(volume.sizeBytes) !== sizeBytes) {
       throw incompatible(compute, snapshot, `the volume ${name} has another size`);
     }
+  }
+}
+
+/** A folder of a caller may have been moved or unmounted. */
+function checkFiles(core: Core, { snapshotId, images }: InstanceSnapshot): void {
+  for (const { name } of images) {
+    const path = imagePath(core, snapshotId, name);
+    if (existsSync(path)) continue;
+    const text = `image "${name}" of snapshot ${snapshotId} is not at ${placeOf(snapshotFolder(core, snapshotId))} any more; bring its files back there`;
+    throw dataLoss('IMAGE_MISSING', text, { snapshot_id: snapshotId, image: name });
   }
 }
 

@@ -1,11 +1,11 @@
-import { mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Lab } from '../../../app/demo/lab.ts';
 import { Site } from '../../../app/demo/site.ts';
 import { DriverService } from '../../../gen/nfv/driver/v1/driver_pb.js';
 import { OperationState } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
-import { Code } from '../../../sdk/errors.ts';
+import { Code, type RpcError } from '../../../sdk/errors.ts';
 import { eventually } from '../../support/eventually.ts';
 import { skipUnless } from '../../support/require-tool.ts';
 import { smallFileSystem } from '../../support/small-file-system.ts';
@@ -92,8 +92,10 @@ const atAPath = test.macro({
       t.true(path.startsWith(`${folder}/${vnfSnapshotInfoId}.`), path);
       t.true((await stat(path)).isFile());
     }
-    // The next one lies on top of the first.
-    const second = await take({});
+    // The next one lies on top of the first, and is replaced by one in the folder.
+    const replacesVnfSnapshotInfoId = await take({});
+    const second = await take({ folder, replacesVnfSnapshotInfoId });
+    t.true((await site.images()).every((path) => path.startsWith(`${folder}/`)));
 
     await site.restart();
     const revert = async () => {
@@ -106,6 +108,14 @@ const atAPath = test.macro({
         t.like(site.agent.handled.at(-1)!.states[vnfc], { counter, generation }, vnfc);
       }
     };
+    await revert();
+    await rename(folder, `${folder}.away`);
+    const lost = await site.lab.lcm.revertToVnfSnapshot({ vnfInstanceId, vnfSnapshotInfoId });
+    const { lifecycleOperationOccurrenceId: failing } = lost;
+    const error = await t.throwsAsync(site.lab.follow(failing));
+    t.regex(error!.message, /ROLLED_BACK.*(is not at .*monday|No such file)/s);
+    await site.agent.states();
+    await rename(`${folder}.away`, folder);
     await revert();
     const packed = await site.lab.packages.createVnfSnapshotPackage({ vnfSnapshotInfoId });
     await site.lab.follow(packed.lifecycleOperationOccurrenceId);
@@ -136,15 +146,21 @@ const atAPath = test.macro({
 test.serial(atAPath, 'wasmvm');
 test.serial(atAPath, 'qemu');
 
-test.serial(
-  'snapshot folder: what the driver does not allow is refused, and nothing is done',
-  async (t) => {
+const refused = test.macro({
+  title: (_given, driver: Driver) =>
+    `snapshot folder on ${driver}: what the driver does not allow is refused, and nothing is done`,
+  exec: async (t: ExecutionContext, driver: Driver) => {
+    t.timeout(300_000);
+    if (driver === 'qemu') {
+      if (!skipUnless(t, ...tools)) return;
+      await buildGuestImage();
+    }
     const root = await tempFolder(t);
     const allowed = join(root, 'allowed');
     const elsewhere = join(root, 'elsewhere');
     for (const path of [allowed, elsewhere]) await mkdir(path);
     await symlink(elsewhere, join(allowed, 'out'));
-    const { lab, vnfInstanceId, images } = await open(t, 'wasmvm', allowed);
+    const { lab, vnfInstanceId, images } = await open(t, driver, allowed);
     const take = (folder: string, more = {}) =>
       lab.lcm.createVnfSnapshot({ vnfInstanceId, folder, ...more });
     for (const folder of [elsewhere, `${allowed}/../elsewhere`, 'allowed', `${allowed}-2`]) {
@@ -165,7 +181,10 @@ test.serial(
     t.deepEqual([await images(), await readdir(elsewhere)], [[], []]);
     t.deepEqual(await readdir(allowed), ['out']);
   },
-);
+});
+
+test.serial(refused, 'wasmvm');
+test.serial(refused, 'qemu');
 
 const full = test.macro({
   title: (_given, driver: Driver) =>
@@ -184,6 +203,7 @@ const full = test.macro({
     });
     const ended = await t.throwsAsync(lab.follow(id));
     t.regex(ended!.message, /ROLLED_BACK.*(space|full)/i);
+    t.is((ended as RpcError).reason, 'STORE_FULL');
     t.deepEqual(await images(), []);
     t.deepEqual(
       (await readdir(allowed)).filter((name) => name !== 'lost+found'),
