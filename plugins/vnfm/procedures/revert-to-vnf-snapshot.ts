@@ -83,7 +83,10 @@ export function revertToVnfSnapshot(vnfm: Vnfm): OperationDefinition<Input> {
       const runs = input.plan.vnfcs.some((vnfc) => vnfc.warm || vnfc.startAfter);
       await changeRecord(tx, vnfInstances, input.vnfInstanceId, (vnf) => {
         const info = vnf.instantiatedVnfInfo;
-        if (info && runs) info.vnfState = VnfState.STARTED;
+        if (!info) return;
+        const isWhole = input.plan.vnfcs.length === info.vnfcResourceInfo.length;
+        if (runs) info.vnfState = VnfState.STARTED;
+        else if (isWhole) info.vnfState = VnfState.STOPPED;
       });
     },
   });

@@ -1,11 +1,19 @@
+import { create } from '@bufbuild/protobuf';
 import test from 'ava';
 import {
   type LifecycleOperationOccurrence,
   OperationState,
   OperationType,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import {
+  PowerOff,
+  SnapshotType,
+  VnfcSnapshotDescriptorSchema,
+} from '../../../gen/nfv/vnfd/v1/vnfd_pb.js';
 import { findPoints, killAtEach, type Point } from '../../support/system/kill-chain.ts';
 import {
+  backToStopped,
+  deletions,
   lifeCycle,
   makeBase,
   nsLevel,
@@ -111,6 +119,42 @@ test('system: kill -9 while a snapshot takes the place of another leaves one of 
   const mine = isThorough
     ? points
     : points.filter((p) => !isBegin(p)).filter((_, i) => i % 3 === 2);
+  t.log(`${mine.length} of ${points.length} points`);
+  t.deepEqual(await killAtEach(rig, base, mine), []);
+});
+
+test('system: kill -9 while a snapshot or a package is deleted leaves nothing of it', async (t) => {
+  t.timeout(runMsMax);
+  const rig = await SystemRig.open(t, 'wasmvm');
+  const base = await makeBase(rig);
+  const all = await findPoints(rig, base, deletions);
+  await rig.stop();
+  const points = all.filter(({ failpoint }) => failpoint.startsWith('vnfm.delete-'));
+  t.deepEqual(await killAtEach(rig, base, points, { ended: isDone }), []);
+  t.log(`${points.length} points`);
+});
+
+test('system: kill -9 while components are powered off and disks detached around a snapshot leaves all in its place', async (t) => {
+  t.timeout(runMsMax);
+  const rig = await SystemRig.open(t, 'wasmvm');
+  rig.snapshotType = SnapshotType.UNSPECIFIED;
+  await rig.instantiate((vnfd) => {
+    vnfd.snapshotDescriptor!.vnfc = vnfd.vdu.map(({ vduId }) =>
+      create(VnfcSnapshotDescriptorSchema, {
+        ...{ vduId, powerOff: PowerOff.BEFORE, powerOnAfter: true },
+        ...{ detachBefore: true, attachAfter: true },
+      }),
+    );
+  });
+  const base = await makeBase(rig);
+  const creation = procedures.filter(({ name }) => name === 'create-vnf-snapshot');
+  const around = creation.map(({ use: _, ...procedure }) => procedure);
+  const all = await findPoints(rig, base, [...around, backToStopped]);
+  await rig.stop();
+  const points = all.filter(({ failpoint }) => failpoint.startsWith('vnfm.'));
+  const mine = isThorough
+    ? points
+    : points.filter((p) => !isBegin(p)).filter((_, i) => i % 4 === 1);
   t.log(`${mine.length} of ${points.length} points`);
   t.deepEqual(await killAtEach(rig, base, mine), []);
 });

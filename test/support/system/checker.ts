@@ -157,8 +157,12 @@ export async function onAllHosts({ site, hosts }: SystemRig) {
 
 /** Numbers go on, and no component noticed anything. */
 async function traffic({ agent }: SystemRig): Promise<string[]> {
-  const first = components(await agent.states()).gateway;
   try {
+    // What was powered on a moment ago may not answer yet.
+    const answers = () => agent.states().catch(() => undefined);
+    const first = components(
+      await eventually('the components answer', answers, standMsMax),
+    ).gateway;
     const later = await eventually(
       'the gateway issues numbers',
       async () => {
@@ -173,6 +177,7 @@ async function traffic({ agent }: SystemRig): Promise<string[]> {
       .filter((state) => state.fault || state.prepared)
       .map((state) => `the ${state.role} says ${JSON.stringify(state)}`);
   } catch (error) {
-    return [`${(error as Error).message}: ${JSON.stringify(await agent.states())}`];
+    const states = await agent.states().catch((silence: Error) => silence.message);
+    return [`${(error as Error).message}: ${JSON.stringify(states)}`];
   }
 }

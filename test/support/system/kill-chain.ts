@@ -4,6 +4,7 @@ import {
   OperationState,
   type OperationStep,
 } from '../../../gen/nfv/operation/v1/operation_occurrence_pb.js';
+import { VnfState } from '../../../gen/nfv/vnf_lcm/v1/vnf_instance_pb.js';
 import { RpcError } from '../../../sdk/errors.ts';
 import { noteKill } from '../kill-figures.ts';
 import { listed, problems } from './checker.ts';
@@ -169,6 +170,10 @@ async function wholeJob(rig: SystemRig, base: Base): Promise<void> {
   await rig.completed(extracted.lifecycleOperationOccurrenceId);
   const reverted = await rig.revert(extracted.vnfSnapshotInfoId);
   await rig.completed(reverted.lifecycleOperationOccurrenceId);
+  // It was captured powered off, and so it comes back.
+  if ((await rig.vnf()).instantiatedVnfInfo?.vnfState === VnfState.STOPPED) {
+    await rig.completed((await rig.powerOn()).lifecycleOperationOccurrenceId);
+  }
   await tidy(rig, base);
 }
 

@@ -111,6 +111,34 @@ export const nsLevel: readonly ProcedureUnderTest[] = [
   },
 ];
 
+/** Back to a snapshot of components that were powered off for it; they stay off until somebody starts them. */
+export const backToStopped: ProcedureUnderTest = {
+  name: 'revert-to-vnf-snapshot',
+  begin: (rig, base, requestId) => rig.revert(base.snapshot, requestId),
+  added: () => ({}),
+  use: {
+    by: 'operate-vnf',
+    run: async (rig) => {
+      const { lifecycleOperationOccurrenceId: id } = await rig.powerOn();
+      await rig.completed(id);
+    },
+  },
+};
+
+/** Each deletes what it has made first. */
+export const deletions: readonly ProcedureUnderTest[] = [
+  {
+    name: 'delete-vnf-snapshot',
+    begin: (rig, _base, requestId) => rig.takeAndDelete(requestId),
+    added: () => ({}),
+  },
+  {
+    name: 'delete-vnf-snapshot-package',
+    begin: (rig, base, requestId) => rig.packAndDelete(base.snapshot, requestId),
+    added: () => ({}),
+  },
+];
+
 /** A snapshot that takes the place of one before it, which is made first. */
 export const replacing: ProcedureUnderTest = {
   name: 'create-vnf-snapshot',

@@ -40,6 +40,8 @@ export class SystemRig {
   private running: { site: Site; lab: Lab; agent?: VnfAgent } | undefined;
   /** The drivers of the site, each of which stands for a host. */
   readonly hosts: readonly string[];
+  /** What snapshots are asked to be; the descriptor may have settled it otherwise. */
+  snapshotType = SnapshotType.WARM;
   private vnfInstanceId = '';
   /** Snapshots that are to be replaced, by the request. */
   private readonly replaced = new Map<string, string>();
@@ -188,7 +190,7 @@ export class SystemRig {
   createSnapshot(requestId = '') {
     return this.lab.lcm.createVnfSnapshot({
       vnfInstanceId: this.vnfInstanceId,
-      type: SnapshotType.WARM,
+      type: this.snapshotType,
       consistency: ConsistencyPolicy.REQUIRED,
       requestId,
     });
@@ -251,6 +253,25 @@ export class SystemRig {
     return this.replaced.get(requestId) ?? '?';
   }
 
+  /** Takes a snapshot and deletes it; the answer is that of the deletion. */
+  async takeAndDelete(requestId: string) {
+    const { vnfSnapshotInfoId, lifecycleOperationOccurrenceId: id } = await this.createSnapshot(
+      `${requestId}-first`,
+    );
+    await this.completed(id);
+    return await this.lab.lcm.deleteVnfSnapshotInfo({ vnfSnapshotInfoId, requestId });
+  }
+
+  /** Packs a snapshot and deletes the package; the answer is that of the deletion. */
+  async packAndDelete(snapshot: string, requestId: string) {
+    const { vnfSnapshotPkgId, lifecycleOperationOccurrenceId: id } = await this.createPackage(
+      snapshot,
+      `${requestId}-first`,
+    );
+    await this.completed(id);
+    return await this.lab.packages.deleteVnfSnapshotPackage({ vnfSnapshotPkgId, requestId });
+  }
+
   /** Back to a snapshot, on a host. */
   revertOn(targetHost: string, vnfSnapshotInfoId: string, requestId = '') {
     const { vnfInstanceId } = this;
@@ -266,6 +287,14 @@ export class SystemRig {
 
   importPackage(name: string, requestId = '') {
     return this.lab.packages.importVnfSnapshotPackage({ location: this.archive(name), requestId });
+  }
+
+  /** Powers the VNF on, which has to be recorded as off. */
+  async powerOn() {
+    const { vnfState } = (await this.vnf()).instantiatedVnfInfo!;
+    if (vnfState !== VnfState.STOPPED) throw new Error('the VNF is not recorded as stopped');
+    const changeStateTo = VnfState.STARTED;
+    return await this.lab.lcm.operateVnf({ vnfInstanceId: this.vnfInstanceId, changeStateTo });
   }
 
   /** Powers the VNF off, and then on; the answer is that of powering on. */
